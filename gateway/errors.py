@@ -1,4 +1,6 @@
-"""The gateway's own errors; the instruments' stand in drivers.base. gateway/__init__.py draws the whole tree."""
+"""The gateway's own errors; the instruments' stand in drivers.base. gateway/__init__.py draws the whole
+tree.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class Unreachable(DeliveryError):
 
 
 class Refused(DeliveryError):
-    """The far side will never take this batch as it is. `accepted` says how many records of its start are taken."""
+    """The far side will never take this batch as it is. `accepted` says how many records of its start are
+    taken.
+    """
 
     def __init__(self, message: str, accepted: int = 0) -> None:
         super().__init__(message)
@@ -24,7 +28,9 @@ class Refused(DeliveryError):
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used: `lines` holds one line per mistake (file, key path, what, allowed)."""
+    """A configuration that cannot be used: `lines` holds one line per mistake (file, key path, what,
+    allowed).
+    """
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))

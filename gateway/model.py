@@ -1,6 +1,7 @@
 """The core types: what a reading, an event and a record are. Frozen; nothing is updated in place.
 
-They are msgspec structs (decision D2): as cheap as tuples to make, and their JSON is made from these definitions.
+They are msgspec structs (decision D2): as cheap as tuples to make, and their JSON is made from these
+definitions.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import msgspec
 
 
 class Flag(IntEnum):
-    """Quality flags, the QARTOD integers (IOOS QARTOD, Manual for Real-Time Quality Control, table of flags)."""
+    """Quality flags, the QARTOD integers (IOOS QARTOD, Manual for Real-Time Quality Control, table of
+    flags).
+    """
 
     GOOD = 1
     NOT_EVALUATED = 2
@@ -22,7 +25,9 @@ class Flag(IntEnum):
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
-    """When something was: UTC as known then, and the boot's own steady clock, so that it can be dated again."""
+    """When something was: UTC as known then, and the boot's own steady clock, so that it can be dated
+    again.
+    """
 
     utc_ms: int
     boot: str
@@ -31,7 +36,9 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
-    """One number of a reading. `raw` is what the instrument said and is never overwritten; `value` is corrected."""
+    """One number of a reading. `raw` is what the instrument said and is never overwritten; `value` is
+    corrected.
+    """
 
     raw: float
     value: float
@@ -41,7 +48,9 @@ class Value(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reading(msgspec.Struct, frozen=True, tag="reading", tag_field="kind"):
-    """One answer of one instrument. `calibration` numbers the ledger's entry used; 0 means as the instrument says."""
+    """One answer of one instrument. `calibration` numbers the ledger's entry used; 0 means as the
+    instrument says.
+    """
 
     sensor: str
     model: str
