@@ -1,8 +1,8 @@
 """Floor 3: the program. One data flow, read top to bottom:
 
-    bus ─ driver.read ─► Measurement ─ flag ─► Reading ─► JOURNAL ─┬─ sink: mqtt · influx   at least once, confirmed
-                                                                   ├─ fold: alarms          exactly once
-                                                                   └─ view                  read only
+    bus ─ driver.read ─► Measurement ─ flag ─► Reading ─► JOURNAL ─┬─ sink: mqtt · influx  (at least once)
+                                                                   ├─ fold: alarms         (exactly once)
+                                                                   └─ view                 (read only)
 
 Errors, and who acts on them (the instruments' stand in drivers.base, the others in gateway.errors):
 
