@@ -161,6 +161,8 @@ class Journal:
                 "journal: the file could not be read; it was kept as %s, a new one begun", found.set_aside
             )
             self.append([Event(at, "journal_unreadable", {"kept_as": found.set_aside})])
+        if self._pending:
+            await self.sync()
 
     def append(self, bodies: Sequence[Body]) -> list[Record]:
         """Number the bodies and all that the folds derive from them. Does not block; committed within
