@@ -77,6 +77,8 @@ class Link:
         """Stale or overflowing bytes thrown away since the start: noise, late answers, a chattering neighbour."""
         self.parity_dropped = False
         """True on a pseudo-terminal that cannot do parity; a real port never drops it silently."""
+        self.opened_at_s = 0.0
+        """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
         self._serial: serial.Serial | None = None
         self._socket: socket.socket | None = None
         self._fd = -1
@@ -105,7 +107,7 @@ class Link:
         self._lost = None
         self._buffer.clear()
         loop = asyncio.get_running_loop()
-        self._quiet_at_s = loop.time()
+        self._quiet_at_s = self.opened_at_s = loop.time()
         loop.add_reader(self._fd, self._readable)
 
     def close(self) -> None:
