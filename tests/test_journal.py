@@ -376,7 +376,8 @@ def test_a_disk_that_does_not_keep_what_it_took_ends_the_process(
     play(job)
 
 
-def test_an_unreadable_file_is_set_aside_and_numbers_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tail_too", [False, True])
+def test_an_unreadable_file_is_set_aside_and_numbers_go_on(tmp_path: Path, *, tail_too: bool) -> None:
     clock = FixedClock()
     aside: list[Path] = []
 
@@ -386,13 +387,15 @@ def test_an_unreadable_file_is_set_aside_and_numbers_go_on(tmp_path: Path) -> No
         journal.append([reading(clock, float(i)) for i in range(5)])
         await journal.close()
         (tmp_path / "journal.db").write_bytes(b"this is no database" * 100)
+        if tail_too:
+            (tmp_path / "tail").write_bytes(b"nor is this a tail")
 
         again = Journal(tmp_path, clock)
         await again.open()
         records = await everything(again)
-        kept = events(records, "journal_unreadable")[0]["kept_as"]
-        aside.append(Path(str(kept)))
-        assert records[0].seq > 5
+        aside.append(Path(str(events(records, "journal_unreadable")[0]["kept_as"])))
+        assert numbers(records) == ([] if tail_too else [0.0, 1.0, 2.0, 3.0, 4.0])  # the tail still has them
+        assert records[-1].seq > 5
         await again.close()
 
     play(job)
