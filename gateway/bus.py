@@ -95,21 +95,29 @@ class Bus:
         self._beat = beat
         self._reopen_s = REOPEN_S[0]
         self._said_gone = False
+        self._stopping = False
+        self._pausing: asyncio.Future[None] | None = None
         self._log = logging.getLogger(f"{__name__}.{name}")
 
+    def stop(self) -> None:
+        """Let the reading under way end, then end `run`: nothing an instrument answered is thrown away."""
+        self._stopping = True
+        if self._pausing is not None:
+            _end(self._pausing)
+
     async def run(self) -> None:
-        """Read until cancelled; then the port is closed."""
+        """Read until stopped or cancelled; then the port is closed."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         for sensor in self.sensors:
             sensor.due_s = now_s
         try:
-            while True:
+            while not self._stopping:
                 sensor = min(self.sensors, key=_due)
                 wait_s = sensor.due_s - loop.time()
                 self._beat(max(wait_s, 0.0) + 60.0)
-                if wait_s > 0:
-                    await asyncio.sleep(wait_s)
+                if wait_s > 0 and await self._pause(wait_s):
+                    break
                 try:
                     await self._cycle(sensor)
                 except PortLost as e:
@@ -118,6 +126,17 @@ class Bus:
                     await self._reopen(e)
         finally:
             self.link.close()
+
+    async def _pause(self, wait_s: float) -> bool:
+        """Wait; True when the bus was stopped meanwhile."""
+        loop = asyncio.get_running_loop()
+        self._pausing = loop.create_future()
+        timer = loop.call_later(wait_s, _end, self._pausing)
+        try:
+            await self._pausing
+        finally:
+            timer.cancel()
+        return self._stopping
 
     async def _cycle(self, sensor: Sensor) -> None:
         """Take one reading of one sensor, note what came of it, and plan its next turn. Raises PortLost."""
@@ -232,7 +251,7 @@ class Bus:
                 if sensor.state != "dead":
                     self._turn(sensor, "unplugged", error)
         self._beat(self._reopen_s + 60.0)
-        await asyncio.sleep(self._reopen_s)
+        await self._pause(self._reopen_s)
         self._reopen_s = min(2 * self._reopen_s, REOPEN_S[1])
         try:
             await self.link.open()
@@ -246,3 +265,8 @@ class Bus:
 
 def _due(sensor: Sensor) -> float:
     return sensor.due_s
+
+
+def _end(pausing: asyncio.Future[None]) -> None:
+    if not pausing.done():
+        pausing.set_result(None)
