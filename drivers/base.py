@@ -1,8 +1,9 @@
 """What every driver shares: the words for a quantity, a measurement, and what can go wrong on a wire.
 
-A driver is an object with `quantities` and `async read(link) -> Measurement`; nothing else is required and there is
-nothing to inherit. See `Instrument` for the optional parts. A driver emits what the hardware says when it says it:
-no caching, no filling of gaps, no derived values, and no number when the hardware says that the number is bad.
+A driver is an object with `quantities` and `async read(link) -> Measurement`; nothing else is required and
+there is nothing to inherit. See `Instrument` for the optional parts. A driver emits what the hardware says
+when it says it: no caching, no filling of gaps, no derived values, and no number when the hardware says
+that the number is bad.
 """
 
 from __future__ import annotations
@@ -43,11 +44,16 @@ class NotReady(InstrumentError):
 
 
 class RequestRefused(InstrumentError):
-    """The instrument understood and refuses for good: wrong function, register or value. A retry cannot help."""
+    """The instrument understood and refuses for good: wrong function, register or value.
+
+    A retry cannot help.
+    """
 
 
 class InstrumentFault(InstrumentError):
-    """The instrument reports that it is ill (fault bits, error byte, sensor unplugged): an event, never a number."""
+    """The instrument reports that it is ill (fault bits, error byte, sensor unplugged): an event, never a
+    number.
+    """
 
 
 class PortLost(InstrumentError):
@@ -56,7 +62,9 @@ class PortLost(InstrumentError):
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What a driver measures: a canonical name ("pm2_5"), an ASCII unit ("ug/m3") and the digits worth showing."""
+    """What a driver measures: a canonical name ("pm2_5"), an ASCII unit ("ug/m3") and the digits worth
+    showing.
+    """
 
     name: str
     unit: str
@@ -65,7 +73,8 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One answer of an instrument: numbers by quantity name, the bytes they came in, and what it said beside them.
+    """One answer of an instrument: numbers by quantity name, the bytes they came in, and what it said
+    beside them.
 
     A quantity the hardware calls bad is absent from `values` and named in `notes` ("ph: sentinel"), so that
     no bad number can travel further. `frame` is the raw answer, or several joined, as it came from the wire.
@@ -89,7 +98,8 @@ class Instrument(Protocol):
         ...
 
     async def read(self, link: Link) -> Measurement:
-        """Take one measurement. Blocks until the instrument answered, at most as long as its own deadlines say.
+        """Take one measurement. Blocks until the instrument answered, at most as long as its own deadlines
+        say.
 
         Raises an `InstrumentError` when there is no number.
         """

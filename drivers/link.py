@@ -3,17 +3,19 @@
 This is the one door to ports: nothing else in the product opens one. A port is named as in station.toml:
 
     /dev/serial/by-path/…      a serial port (also /dev/ttyUSB0, /dev/pts/3)
-    tcp://HOST:PORT            a TCP stream; Modbus instruments speak Modbus TCP over it, others their raw bytes
+    tcp://HOST:PORT            a TCP stream; Modbus instruments speak Modbus TCP over it, others raw bytes
     rtu+tcp://HOST:PORT        a serial server that passes bytes through; Modbus instruments speak RTU over it
 
-Timing on a wire: a character is start bit, data bits, parity and stop bits long. Modbus wants 3.5 characters of 11 bits
-of silence between frames, fixed at 1.75 ms above 19200 Bd (Modbus over Serial Line V1.02, section 2.5.1.1); `send` keeps it.
+Timing on a wire: a character is start bit, data bits, parity and stop bits long. Modbus wants 3.5
+characters of 11 bits of silence between frames, fixed at 1.75 ms above 19200 Bd (Modbus over Serial Line
+V1.02, section 2.5.1.1); `send` keeps it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -29,20 +31,33 @@ from drivers.base import GarbledAnswer, NoAnswer, PortLost
 log = logging.getLogger(__name__)
 
 Cut = Callable[[bytes], tuple[bytes, int] | None]
-"""A framer without I/O: given all bytes received so far, gives (frame, bytes used up) or None when more must come.
+"""A framer without I/O: given all bytes received so far, gives (frame, bytes used up) or None for "not yet".
 
-It skips noise by itself, and must give the same frame whether the bytes come whole, one by one, or with others behind them.
+It skips noise by itself, and must give the same frame whether the bytes come whole, one by one, or with
+others behind them.
 """
 
 BUFFER_LIMIT = 8192
-"""Bytes kept of a chattering instrument; older ones are dropped and counted. The largest frame we know is 522 bytes (SHDLC)."""
+"""Bytes kept of a chattering instrument; older ones are dropped and counted.
+
+The largest frame we know is 522 bytes (SHDLC).
+"""
 
 CONNECT_WITHIN_S = 5.0
+CHATTER_S = 0.5
+"""How long `send` waits for a wire to fall silent that never does; then it sends into the noise."""
+TCP_DEAD_AFTER_S = 15
+"""A TCP connection whose far end confirms nothing for so long is dead: a pulled cable says nothing by
+itself.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A serial line's settings: `format` is data bits, parity (N, E, O) and stop bits, as on a probe's label: "8N1"."""
+    """A serial line's settings.
+
+    `format` is data bits, parity (N, E, O) and stop bits, as on a label: "8N1".
+    """
 
     baudrate: int = 9600
     format: str = "8N1"
@@ -74,15 +89,15 @@ class Link:
         self.is_serial = "://" not in port
         self.framing = framing or ("tcp" if port.startswith("tcp://") else "rtu")
         self.dropped_bytes = 0
-        """Stale or overflowing bytes thrown away since the start: noise, late answers, a chattering neighbour."""
+        """Bytes thrown away since the start: noise, late answers, a chattering neighbour."""
         self.parity_dropped = False
         """True on a pseudo-terminal that cannot do parity; a real port never drops it silently."""
-        self.opened_at_s = 0.0
-        """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
         self._serial: serial.Serial | None = None
         self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
         self._buffer = bytearray()
+        self._received = 0
         self._waiter: asyncio.Future[None] | None = None
         self._lost: str | None = None
         self._quiet_at_s = 0.0  # loop time from which the wire has been, or will be, without characters
@@ -93,27 +108,27 @@ class Link:
 
     @property
     def silence_s(self) -> float:
-        """The silence kept before each `send`: t3.5 on a serial line, none where a network carries the bytes."""
+        """The silence kept before each `send`: t3.5 on a serial line, none where a network carries the
+        bytes.
+        """
         return self.line.silence_s if self.is_serial else 0.0
 
     async def open(self) -> None:
         """Open the port if it is closed. Blocks at most `CONNECT_WITHIN_S` (TCP). Raises PortLost."""
-        if self.is_open:
+        if self._fd >= 0:
             return
-        if self.is_serial:
-            self._fd = self._open_serial()
-        else:
-            self._fd = await self._open_tcp()
+        fd = self._open_serial() if self.is_serial else await self._open_tcp()
+        self._fd = fd
         self._lost = None
         self._buffer.clear()
-        loop = asyncio.get_running_loop()
-        self._quiet_at_s = self.opened_at_s = loop.time()
-        loop.add_reader(self._fd, self._readable)
+        self._loop = asyncio.get_running_loop()
+        self._quiet_at_s = self._loop.time()
+        self._loop.add_reader(fd, self._readable)
 
     def close(self) -> None:
         """Close the port. Safe to call twice."""
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
+        if self._fd >= 0 and self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._fd)
         self._fd = -1
         if self._serial is not None:
             try:
@@ -127,34 +142,33 @@ class Link:
         self._buffer.clear()
 
     async def send(self, data: bytes, *, after_s: float = 0.0, keep: bool = False) -> None:
-        """Send `data` once the wire has been silent for t3.5, or for `after_s` where an instrument wants longer.
+        """Send once the wire has been silent for t3.5, or for `after_s` where an instrument wants longer.
 
-        Stale bytes are thrown away first, unless `keep` (a stream of which nothing may be lost). Blocks until the bytes are
-        handed to the port; with `echo`, until they came back. Raises PortLost, and GarbledAnswer when the echo is not what was sent.
+        A character that comes meanwhile starts that silence anew, for at most `CHATTER_S`. Stale bytes are
+        thrown away first, unless `keep` (a stream of which nothing may be lost: there no silence is waited
+        for but the one after our own last bytes). Blocks until the bytes are handed to the port; with
+        `echo`, until they came back. Raises PortLost, and GarbledAnswer when what comes back is not what
+        was sent.
         """
-        await self.open()
-        loop = asyncio.get_running_loop()
-        wait_s = self._quiet_at_s + max(self.silence_s, after_s) - loop.time()
-        while wait_s > 0:
-            await asyncio.sleep(wait_s)
-            # A character that came meanwhile starts the silence anew; a wire that is never silent must not hold us for ever.
-            wait_s = min(self._quiet_at_s + self.silence_s - loop.time(), self.silence_s) if not keep else 0.0
-            if self._buffer and not keep:
-                self.discard()
+        if self._fd < 0:
+            await self.open()
         self._check()
+        loop = asyncio.get_running_loop()
+        quiet_s = max(self.silence_s, after_s)
+        give_up_s = max(loop.time(), self._quiet_at_s) + quiet_s + CHATTER_S
+        while (now_s := loop.time()) < min(self._quiet_at_s + quiet_s, give_up_s):
+            await asyncio.sleep(min(self._quiet_at_s + quiet_s, give_up_s) - now_s)
+            self._check()
+            if keep:
+                break
         if not keep:
             self.discard()
+            self._check()
         await self._write(data)
         if self.is_serial:
             self._quiet_at_s = max(loop.time(), self._quiet_at_s) + len(data) * self.line.char_s
-        if self.echo:
-            within_s = len(data) * self.line.char_s + 0.2
-            try:
-                heard = await self.receive(len(data), within_s)
-            except NoAnswer:
-                raise NoAnswer(f"{self.port}: the adapter is set to echo but nothing came back") from None
-            if heard != data:
-                raise GarbledAnswer(f"{self.port}: the echo differs from what was sent: another master, or noise", heard)
+        if self.echo and data:
+            await self._hear(data)
 
     async def receive(self, n: int, within_s: float) -> bytes:
         """Give the next `n` bytes. Raises NoAnswer (nothing came), GarbledAnswer (fewer came) or PortLost."""
@@ -169,13 +183,18 @@ class Link:
 
         return await self.receive_frame(cut, within_s)
 
-    async def receive_frame(self, cut: Cut, within_s: float) -> bytes:
-        """Give the first frame that `cut` finds. Raises NoAnswer (nothing came), GarbledAnswer (only rubbish came) or PortLost.
+    async def receive_frame(self, cut: Cut, within_s: float, *, rest_s: float = 0.0) -> bytes:
+        """Give the first frame that `cut` finds. `within_s` counts from when our own last bytes left the
+        wire.
 
+        A frame of which something has come by then gets `rest_s` more for the rest. Raises NoAnswer (nothing
+        came), GarbledAnswer (only rubbish, or a part of a frame) or PortLost, at once when the port goes.
         What `cut` raises comes through; the bytes then stay until the next `send` throws them away.
         """
-        await self.open()
-        deadline_s = asyncio.get_running_loop().time() + within_s
+        if self._fd < 0:
+            await self.open()
+        loop = asyncio.get_running_loop()
+        deadline_s = max(loop.time(), self._quiet_at_s) + within_s
         while True:
             if self._buffer:
                 found = cut(bytes(self._buffer))
@@ -184,8 +203,12 @@ class Link:
                     del self._buffer[:used]
                     return frame
             self._check()
-            if not await self._wait_until(deadline_s):
+            if await self._more(deadline_s):
+                continue
+            if not self._buffer or rest_s <= 0:
                 break
+            deadline_s += rest_s
+            rest_s = 0.0
         if not self._buffer:
             raise NoAnswer(f"{self.port}: no answer within {within_s:g} s")
         rest = bytes(self._buffer)
@@ -194,28 +217,37 @@ class Link:
     def discard(self) -> bytes:
         """Throw away what has come so far and give it, for the curious. Does not block."""
         self._readable()
+        if not self._buffer:
+            return b""
         stale = bytes(self._buffer)
         self._buffer.clear()
         self.dropped_bytes += len(stale)
-        if stale:
-            log.debug("%s: dropped stale %s", self.port, stale.hex(" "))
+        log.debug("%s: dropped stale %s", self.port, stale.hex(" "))
         return stale
 
-    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _open_serial(self) -> int:
         parity = self.line.format[1]
         try:
             port = self._serial_port(parity)
         except termios.error as e:
-            # The kernel drops the parity bit on a pseudo-terminal and glibc then answers EINVAL; no real port does that.
-            if parity == "N" or e.args[0] != errno.EINVAL or not os.path.realpath(self.port).startswith("/dev/pts/"):
-                raise PortLost(f"{self.port}: cannot set {self.line.baudrate} {self.line.format}: {e.args[-1]}") from e
+            # The kernel drops the parity bit on a pseudo-terminal and glibc then answers EINVAL; no real port
+            # does that.
+            is_pseudo = os.path.realpath(self.port).startswith("/dev/pts/")
+            if parity == "N" or e.args[0] != errno.EINVAL or not is_pseudo:
+                line = f"{self.line.baudrate} {self.line.format}"
+                raise PortLost(f"{self.port}: cannot set {line}: {e.args[-1]}") from e
             log.warning("%s: a pseudo-terminal cannot do parity; going on without", self.port)
             self.parity_dropped = True
             port = self._serial_port("N")
         self._serial = port
-        return int(port.fileno())
+        fd = int(port.fileno())
+        # With VMIN = 1 "nothing there" is EAGAIN, and an empty read means hang-up and nothing else.
+        settings = termios.tcgetattr(fd)
+        settings[6][termios.VMIN] = 1
+        termios.tcsetattr(fd, termios.TCSANOW, settings)
+        return fd
 
     def _serial_port(self, parity: str) -> serial.Serial:
         try:
@@ -230,27 +262,35 @@ class Link:
             raise PortLost(f"{self.port}: cannot open: {reason}") from e
         except OSError as e:
             raise PortLost(f"{self.port}: cannot open: {e.strerror}") from e
+        except ValueError as e:  # a rate or a character format this port cannot do
+            raise PortLost(f"{self.port}: cannot set {self.line.baudrate} {self.line.format}: {e}") from e
 
     async def _open_tcp(self) -> int:
         parts = urlsplit(self.port)
-        sock: socket.socket | None = None
+        host, port = parts.hostname or "", parts.port or 502
         loop = asyncio.get_running_loop()
+        why: OSError | None = None
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                found = await loop.getaddrinfo(parts.hostname, parts.port or 502, type=socket.SOCK_STREAM)
-                family, kind, protocol, _, address = found[0]
-                sock = socket.socket(family, kind, protocol)
-                sock.setblocking(False)
-                await loop.sock_connect(sock, address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except (OSError, asyncio.CancelledError) as e:
-            if sock is not None:
-                sock.close()
-            if isinstance(e, asyncio.CancelledError):
-                raise
-            raise PortLost(f"{self.port}: cannot connect: {e.strerror or 'no answer'}") from e
-        self._socket = sock
-        return sock.fileno()
+                for family, address in await _resolve(loop, host, port):
+                    sock = socket.socket(family, socket.SOCK_STREAM)
+                    try:
+                        sock.setblocking(False)
+                        await loop.sock_connect(sock, address)
+                        _set_up(sock)
+                    except OSError as e:  # the name may have another address
+                        sock.close()
+                        why = e
+                    except asyncio.CancelledError:
+                        sock.close()
+                        raise
+                    else:
+                        self._socket = sock
+                        return sock.fileno()
+        except OSError as e:  # the deadline, or no such name
+            why = e
+        reason = (why and why.strerror) or "no answer"
+        raise PortLost(f"{self.port}: cannot connect: {reason}") from why
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -262,27 +302,44 @@ class Link:
             except BlockingIOError:
                 if loop.time() >= deadline_s:
                     raise NoAnswer(f"{self.port}: the port takes no bytes") from None
-                await asyncio.sleep(0.005)  # rare: the driver's buffer is full, and it empties at the wire's speed
+                await asyncio.sleep(0.005)  # rare: the buffer below is full; it empties at the wire's speed
+                self._check()
             except OSError as e:
                 self._lose(e.strerror or str(e))
                 self._check()
 
+    async def _hear(self, data: bytes) -> None:
+        """Take our own bytes out of what comes, with what the turn-around put before them."""
+
+        def cut(got: bytes) -> tuple[bytes, int] | None:
+            at = got.find(data)
+            return None if at < 0 else (data, at + len(data))
+
+        try:
+            await self.receive_frame(cut, 0.2)
+        except NoAnswer:
+            raise NoAnswer(f"{self.port}: the adapter is set to echo but nothing came back") from None
+        except GarbledAnswer as e:
+            why = "the echo differs from what was sent: another master, or noise"
+            raise GarbledAnswer(f"{self.port}: {why}: {e.frame[:64].hex(' ')}", e.frame) from None
+
     def _readable(self) -> None:
         """Take what has come into the buffer. Called by the loop; never raises."""
-        if self._fd < 0:
+        if self._fd < 0 or self._lost is not None:
             return
         try:
-            got = os.read(self._fd, 4096)
+            got = os.read(self._fd, BUFFER_LIMIT)
         except BlockingIOError:
             return
         except OSError as e:  # EIO, ENODEV: unplugged
             self._lose(e.strerror or str(e))
             return
         if not got:
-            if not (self.is_serial and self._no_hangup()):
-                self._lose("the other end is gone")
+            self._lose("unplugged" if self.is_serial else "the other end closed the connection")
             return
-        self._quiet_at_s = asyncio.get_running_loop().time()
+        if self._loop is not None:
+            self._quiet_at_s = self._loop.time()
+        self._received += len(got)
         self._buffer += got
         if len(self._buffer) > BUFFER_LIMIT:
             excess = len(self._buffer) - BUFFER_LIMIT
@@ -290,40 +347,56 @@ class Link:
             self.dropped_bytes += excess
         self._wake()
 
-    def _no_hangup(self) -> bool:
-        """A tty read gives b"" both at hang-up and when there is nothing (VMIN = 0): tell them apart by asking the driver."""
-        try:
-            assert self._serial is not None
-            return bool(self._serial.in_waiting >= 0 and os.path.exists(self.port))
-        except OSError:
-            return False
-
     def _lose(self, reason: str) -> None:
         self._lost = reason
-        if self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
+        if self._fd >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._fd)
         self._wake()
 
     def _check(self) -> None:
         if self._lost is not None:
             reason = self._lost
             self.close()
+            self._lost = None
             raise PortLost(f"{self.port}: {reason}")
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait_until(self, deadline_s: float) -> bool:
-        """Wait for more bytes; False when the deadline came first."""
+    async def _more(self, deadline_s: float) -> bool:
+        """Wait until more bytes came or the port went; False when the deadline came first."""
         loop = asyncio.get_running_loop()
-        if loop.time() >= deadline_s:
-            return False
-        self._waiter = loop.create_future()
-        timer = loop.call_at(deadline_s, self._wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-        return loop.time() < deadline_s or bool(self._buffer)
+        before = self._received
+        if loop.time() < deadline_s:
+            self._waiter = loop.create_future()
+            timer = loop.call_at(deadline_s, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        else:
+            self._readable()  # a deadline that is over still takes what is already there
+        return self._received != before or self._lost is not None
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, host: str, port: int
+) -> list[tuple[int, tuple[str, int]]]:
+    """Families and addresses of a host; one that is given by number needs no thread and no name server."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [(family, (str(address[0]), port)) for family, _, _, _, address in found]
+    return [(family, (host, port))]
+
+
+def _set_up(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_DEAD_AFTER_S * 1000)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, TCP_DEAD_AFTER_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -1,1 +1,4 @@
-"""The instruments' side of every protocol, for the demo, for training and for the tests. Nothing in the station uses it."""
+"""The instruments' side of every protocol, for the demo, for training and for the tests.
+
+Nothing in the station uses it.
+"""
