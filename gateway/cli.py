@@ -1,0 +1,177 @@
+"""The command `suuaba`: a thin skin. Every verb imports what it needs when it is called.
+
+Exit codes: 0 good, 1 found something wrong, 2 cannot be used so (arguments, configuration).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ConfigError, JournalError
+
+GOOD, WRONG, UNUSABLE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Gives the exit code; errors are one line each on standard error."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    _log(arguments.verbose)
+    try:
+        code: int = arguments.do(arguments)
+    except ConfigError as e:
+        for line in e.lines:
+            print(line, file=sys.stderr)
+        return UNUSABLE
+    except JournalError as e:
+        print(f"suuaba: {e}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        return GOOD
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has enough
+        return GOOD
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="suuaba",
+        description="Suu-Aba: continuous water and air monitoring. Reads instruments, keeps a journal, "
+        "publishes to MQTT and InfluxDB, sends alarms by SMS.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; -vv: bytes on the wires"
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = verbs.add_parser("demo", help="a whole simulated station, on emulated instruments and modem")
+    demo.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
+    demo.add_argument("--json", action="store_true", help="at the end one JSON object with counts")
+    demo.add_argument("--mqtt", metavar="URL", help="publish to this broker, not to the embedded one")
+    demo.add_argument(
+        "--influxdb", metavar="URL", help="write to this InfluxDB too (version 1, database suuaba)"
+    )
+    demo.add_argument("--data", type=Path, metavar="FOLDER", help="keep the journal here (default: nowhere)")
+    demo.set_defaults(do=_demo)
+
+    run = verbs.add_parser("run", help="run the station")
+    _station(run)
+    run.set_defaults(do=_run)
+
+    check = verbs.add_parser("check", help="check the configuration, print wire time, traffic and disk use")
+    _station(check)
+    check.set_defaults(do=_check)
+
+    read = verbs.add_parser("read", help="take a reading now, outside the service")
+    _station(read)
+    read.add_argument("sensor", metavar="SENSOR", help="the sensor's id in station.toml")
+    read.add_argument("--watch", action="store_true", help="go on at the sensor's rate until Ctrl-C")
+    read.add_argument("--frames", action="store_true", help="show the bytes of the answers")
+    read.set_defaults(do=_read)
+
+    simulate = verbs.add_parser("simulate", help="only the emulated instruments, on ports that are printed")
+    simulate.add_argument("--faults", default="", metavar="TEXT", help='e.g. "dead:turb1@30+60"')
+    simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
+    simulate.set_defaults(do=_simulate)
+
+    sms = verbs.add_parser("sms", help="send one test message by the configured path")
+    _station(sms)
+    sms.add_argument("number", metavar="NUMBER", help="with country code: +996555000001")
+    sms.add_argument("text", metavar="TEXT")
+    sms.set_defaults(do=_sms)
+    return parser
+
+
+def _station(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("station", type=Path, metavar="STATION.toml")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from gateway.demo import Wishes, demo
+
+    return _drive(
+        demo(
+            Wishes(
+                seconds=arguments.seconds,
+                as_json=arguments.json,
+                mqtt=arguments.mqtt,
+                influxdb=arguments.influxdb,
+                data=arguments.data,
+            ),
+            print,
+        )
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from gateway.station import run
+
+    return _drive(run(arguments.station))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from gateway import config, plan
+
+    station = config.load(arguments.station)
+    for warning in station.warnings:
+        print(warning, file=sys.stderr)
+    print(plan.render(plan.plan(station)))
+    return GOOD
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    from gateway.field import read
+
+    return _drive(
+        read(arguments.station, arguments.sensor, watch=arguments.watch, frames=arguments.frames, say=print)
+    )
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from gateway.demo import simulate
+
+    return _drive(simulate(arguments.faults, arguments.seconds, print))
+
+
+def _sms(arguments: argparse.Namespace) -> int:
+    from gateway.field import sms
+
+    return _drive(sms(arguments.station, arguments.number, arguments.text, print))
+
+
+def _drive(job: Coroutine[Any, Any, int]) -> int:
+    return asyncio.run(job)
+
+
+def _log(verbose: int) -> None:
+    level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
+    # systemd's journal adds the time; a person at a terminal sees it happen
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 10**8:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write e.g. 40")
+    return value
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"suuaba {version('suuaba')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
