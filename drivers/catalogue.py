@@ -4,10 +4,10 @@ A model is looked for in this order, and the first one found counts:
 
     <folder>/<model>.toml             your own profiles: the `profiles` folder next to station.toml
     drivers/profiles/<model>.toml     the Modbus profiles that come with the product
-    drivers/<model, _ for ->.py       a driver in code: `LINE` and a class `Driver(address=None, **options)`
+    drivers/<model>.py (_ for -)      a driver in code: `LINE`, a class `Driver(address=None, **options)`
 
-There is no registry: a file's name is the model's name. Driver modules and the profile reader are imported only
-when a station asks for them.
+There is no registry: a file's name is the model's name. Driver modules and the profile reader are imported
+only when a station asks for them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 PROFILES = HERE / "profiles"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-# A driver is a module with a class `Driver`; looked for in the source text, so that listing models imports nothing.
+# A driver is a module with a class `Driver`; looked for in its text, so that listing models imports nothing.
 _DRIVER_CLASS = re.compile(r"^class Driver\b", re.MULTILINE)
 
 Options = Mapping[str, Any]
@@ -112,7 +112,7 @@ def names(folders: Sequence[Path] = ()) -> list[str]:
     return sorted(found | _driver_names())
 
 
-# ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @cache

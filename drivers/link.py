@@ -92,6 +92,8 @@ class Link:
         """Bytes thrown away since the start: noise, late answers, a chattering neighbour."""
         self.parity_dropped = False
         """True on a pseudo-terminal that cannot do parity; a real port never drops it silently."""
+        self.opened_at_s = 0.0
+        """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
         self._serial: serial.Serial | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +124,7 @@ class Link:
         self._lost = None
         self._buffer.clear()
         self._loop = asyncio.get_running_loop()
-        self._quiet_at_s = self._loop.time()
+        self._quiet_at_s = self.opened_at_s = self._loop.time()
         self._loop.add_reader(fd, self._readable)
 
     def close(self) -> None:

@@ -1,0 +1,254 @@
+"""A Modbus instrument as data: reading a profile file, and saying what is wrong with one.
+
+A profile is one TOML file named after its model. It holds facts from a manual and nothing that computes: no
+expressions, no includes. The smallest useful one:
+
+    model = "renke-rs-ph-n01"
+    maker = "Renke"
+    title = "RS-PH-N01 pH transmitter"
+    medium = "water"
+    verified = "not on hardware"
+    line = { baudrate = 4800, format = "8N1" }
+    source = { manual = "RS-PH-N01 user manual", revision = "unknown", table = "register table" }
+
+    [[register]]
+    quantity = "ph"
+    unit = "pH"
+    digits = 2
+    address = 0x0000
+    format = "uint16"
+    scale = 0.01
+
+All keys stand in drivers/profile_format.py; drivers/README.md walks through adding one. What reads an
+instrument by its profile is `drivers.modbus_instrument.ModbusInstrument`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from drivers.base import Quantity
+from drivers.catalogue import BadProfile, bad_line
+from drivers.profile_format import CANONICAL, SIZES, Part, Profile, Step
+
+FILE_LIMIT = 65536
+"""Bytes a profile may have; the longest of ours has a tenth of that."""
+
+Mistake = tuple[str, str, str]  # key path, what is wrong, what to do
+
+
+def load(file: Path) -> Profile:
+    """Read and check a profile. Raises BadProfile, which has one line for each mistake."""
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(FILE_LIMIT + 1)
+        if len(text) > FILE_LIMIT:
+            raise BadProfile(
+                file, "", f"has more than {FILE_LIMIT} bytes", "a profile is short: see drivers/README.md"
+            )
+        data = tomllib.loads(text.decode("utf-8"))
+    except OSError as e:
+        raise BadProfile(file, "", f"cannot be read: {e.strerror}", "let the station's user read it") from e
+    except UnicodeDecodeError as e:
+        raise BadProfile(file, "", f"is not UTF-8 (byte {e.start})", "save it as UTF-8 text") from e
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
+        raise BadProfile(
+            file, "", f"is not TOML: {e}", "compare it with one that comes with the product"
+        ) from e
+    try:
+        profile = Profile.model_validate(data)
+    except ValidationError as e:
+        # A misspelt key also looks like a missing one: the spelling is the mistake to show first.
+        errors = sorted(e.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
+        raise _bad(file, [_mistake(error, data) for error in errors]) from None
+    mistakes = [*_wrong_registers(profile), *_wrong_status(profile), *_wrong_sequences(profile)]
+    if profile.model != file.stem:
+        what = f"{profile.model!r} is not the file's name"
+        mistakes.append(("model", what, f"name the file {profile.model}.toml, or write {file.stem!r}"))
+    if mistakes:
+        raise _bad(file, mistakes)
+    return profile
+
+
+def quantities(profile: Profile) -> tuple[Quantity, ...]:
+    """What an instrument of this profile measures, in the profile's order."""
+    return tuple(Quantity(r.quantity, r.unit, r.digits) for r in profile.registers)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a profile, for editors. docs/schema/profile.schema.json is this."""
+    made = Profile.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "Suu-Aba Modbus profile",
+    }
+
+
+# ── mistakes, in a technician's words ──────────────────────────────────────────────────────────────────────
+
+
+def _bad(file: Path, mistakes: list[Mistake]) -> BadProfile:
+    return BadProfile(file, *mistakes[0], lines=[bad_line(file, *mistake) for mistake in mistakes])
+
+
+def _mistake(error: Mapping[str, Any], data: dict[str, Any]) -> Mistake:
+    """A complaint of pydantic's in our words."""
+    path: tuple[Any, ...] = error["loc"]
+    key = _key(path, data)
+    keys = _keys_at(path[:-1])
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(path[-1]), list(keys), n=1)
+        return key, "no such key", f"did you mean {close[0]}?" if close else f"there are: {', '.join(keys)}"
+    *_, word = (part for part in path if isinstance(part, str))
+    field = keys.get(word) or _keys_at(path[: path.index(word)]).get(word)
+    remedy = (field.description if field else None) or str(error["msg"])
+    if error["type"] == "missing":
+        return key, "is missing", remedy
+    given = error["input"]
+    if isinstance(given, str | int | float):
+        return key, f"{given!r:.60} cannot be used", remedy
+    return key, f"cannot be used ({error['msg']})", remedy
+
+
+def _key(path: tuple[Any, ...], data: Any) -> str:
+    """`("register", 1, "scale")` → `register 2 (turbidity).scale`: counted from 1, with its name."""
+    words: list[str] = []
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            data = None
+        if isinstance(part, int) and words:
+            words[-1] += f" {part + 1}"
+            if isinstance(data, dict):
+                name = data.get("quantity") or data.get("name") or data.get("option")
+                words[-1] += f" ({name:.40})" if isinstance(name, str) else ""
+        else:
+            words.append(str(part)[:60])
+    return ".".join(words)
+
+
+def _keys_at(path: tuple[Any, ...]) -> dict[str, FieldInfo]:
+    """The keys there are in the part of the format that a key path leads to."""
+    keys = _keys(Profile)
+    for word in path:
+        if isinstance(word, str):
+            field = keys.get(word)
+            inside = _part_in(field.annotation) if field else None
+            keys = _keys(inside) if inside else {}
+    return keys
+
+
+def _keys(part: type[Part]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in part.model_fields.items()}
+
+
+def _part_in(annotation: Any) -> type[Part] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := _part_in(inner))), None)
+
+
+# ── what no single key shows ───────────────────────────────────────────────────────────────────────────────
+
+
+def _wrong_registers(p: Profile) -> Iterator[Mistake]:
+    owner: dict[tuple[str, int], str] = {}  # the quantity that has a byte of a table
+    names: set[str] = set()
+    for number, r in enumerate(p.registers, 1):
+        key = f"register {number} ({r.quantity})"
+        if r.quantity in names:
+            yield f"{key}.quantity", "stands twice", "give each quantity a name of its own"
+            continue
+        names.add(r.quantity)
+        units = CANONICAL.get(r.quantity, (r.unit,))
+        if r.unit not in units:
+            yield (
+                f"{key}.unit",
+                f"{r.quantity} is kept in {' or '.join(units)}, not {r.unit}",
+                "convert with scale",
+            )
+        if r.scale == 0:
+            yield f"{key}.scale", "is 0", "value = number on the wire x scale + offset"
+        if r.valid and not r.valid[0] < r.valid[1]:
+            yield f"{key}.valid", f"{r.valid} is no range", "write [lowest, highest]"
+        if r.address + SIZES[r.format] > 0x10000:
+            yield (
+                f"{key}.address",
+                f"{r.format} at {r.address} ends behind 65535",
+                "compare with the manual's table",
+            )
+            continue
+        first = 2 * r.address + (r.format == "second-byte")
+        size = 1 if r.format.endswith("-byte") else 2 * SIZES[r.format]
+        others = {owner.setdefault((r.table, at), r.quantity) for at in range(first, first + size)} - {
+            r.quantity
+        }
+        if others:
+            what = f"overlaps the register of {' and '.join(sorted(others))}"
+            yield (
+                f"{key}.address",
+                what,
+                f"compare address and format of both ({r.format} takes {SIZES[r.format]})",
+            )
+
+
+def _wrong_status(p: Profile) -> Iterator[Mistake]:
+    measured = [r.quantity for r in p.registers]
+    for number, s in enumerate(p.status, 1):
+        key = f"status {number} ({s.name})"
+        if s.format.startswith("float"):
+            yield f"{key}.format", "a status is no float", "write uint16, uint32, first-byte or second-byte"
+        if s.address + SIZES[s.format] > 0x10000:
+            yield (
+                f"{key}.address",
+                f"{s.format} at {s.address} ends behind 65535",
+                "compare with the manual's table",
+            )
+        for kind, words, top in (
+            ("values", s.values, 0xFFFFFFFF),
+            ("bits", s.bits, SIZES[s.format] * 16 - 1),
+        ):
+            for word in words:
+                if not (word.isascii() and word.isdigit() and len(word) <= 10 and int(word) <= top):
+                    yield (
+                        f"{key}.{kind}",
+                        f"{word!r} is no number from 0 to {top}",
+                        "write the numbers as keys",
+                    )
+        for name in s.of:
+            if name not in measured:
+                yield f"{key}.of", f"no register measures {name!r}", f"there are: {', '.join(measured)}"
+
+
+def _wrong_sequences(p: Profile) -> Iterator[Mistake]:
+    clean = p.clean.step if p.clean else []
+    for name, steps in (("start", p.start), ("before", p.before), ("clean.step", clean)):
+        for number, step in enumerate(steps, 1):
+            if len(step.model_fields_set) != 1:
+                what = f"has {len(step.model_fields_set)} steps in it"
+                yield f"{name} {number}", what, f"write exactly one of: {', '.join(Step.model_fields)}"
+    for number, block in enumerate(p.block, 1):
+        if block.address + block.count > 0x10000:
+            yield f"block {number}.count", "ends behind 65535", "compare with the manual's table"
+    for number, setting in enumerate(p.setting, 1):
+        key = f"setting {number} ({setting.option})"
+        lowest, highest = setting.allowed
+        bottom, top = (0, 0xFFFF) if setting.format == "uint16" else (-0x8000, 0x7FFF)
+        if not bottom <= lowest <= highest <= top:
+            yield (
+                f"{key}.allowed",
+                f"{setting.allowed} is no range",
+                f"[lowest, highest] within {bottom} to {top}",
+            )
+        if setting.cleans_every_s and p.clean is None:
+            yield f"{key}.cleans_every_s", "there is no [clean]", "say in [clean] how long a cleaning takes"
