@@ -1,0 +1,257 @@
+"""What an SMS says, in the recipient's language: what, where, how much against which limit, since when.
+
+    ТРЕВОГА kanysh-kyia-1 turb1: мутность 63,2 > 50 NTU с 14:05      70 characters at most: one segment, UCS-2
+    ALARM kanysh-kyia-1 turb1: turbidity 63.2 > 50 NTU since 14:05   160 at most: one segment, GSM-7
+
+The texts are data (texts/ky.toml, ru.toml, en.toml) and an operator's file can replace any of them. Each has
+several forms from long to short; the first that costs one segment is taken. Names in braces are replaced
+and nothing else is evaluated: a file cannot reach into the program.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+from alerts.alphabet import TextError, segments
+from alerts.rules import Kind, Priority
+
+LANGUAGES = ("ky", "ru", "en")
+
+TEXTS = (
+    "raise", "clear", "escalate", "remind", "flapping", "no_data", "no_data_clear", "fault", "fault_clear",
+    "state_escalate", "state_remind", "state_flapping",
+)  # fmt: skip
+NAMES = (
+    "head", "station", "sensor", "quantity", "value", "sign", "limit", "unit", "since", "extreme", "worst",
+    "minutes", "count", "condition",
+)  # fmt: skip
+
+_NAME = re.compile(r"\{([^{}]*)\}")
+_LONGEST_FORM = 400
+_SHORTEST_STATION = 4
+
+
+class TextsError(ValueError):
+    """A file of texts that cannot be used: file, key, what is wrong, what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one language. `text` holds for each kind its forms, long to short."""
+
+    language: str
+    decimal: str = "."
+    approximate: str = "~"
+    repeated: tuple[str, ...] = ()
+    text: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    head: Mapping[str, str] = field(default_factory=dict)
+    extreme: Mapping[str, str] = field(default_factory=dict)
+    condition: Mapping[str, str] = field(default_factory=dict)
+    quantity: Mapping[str, str] = field(default_factory=dict)
+    unit: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a text is about. `since` and `now` are local times; `sure` says whether the clock was right.
+
+    `above` tells on which side of `limit` the trouble is. `minutes` and `count` belong to some kinds only.
+    """
+
+    station: str
+    sensor: str
+    kind: Kind
+    priority: Priority
+    since: datetime
+    now: datetime
+    quantity: str = ""
+    unit: str = ""
+    value: float | None = None
+    limit: float | None = None
+    worst: float | None = None
+    above: bool = True
+    digits: int = 1
+    minutes: int = 0
+    count: int = 0
+    sure: bool = True
+
+
+def packaged(language: str) -> Texts:
+    """The texts that come with the program. Blocks on the disk once. Raises TextsError for an unknown
+    language.
+    """
+    if language not in LANGUAGES:
+        raise TextsError(f"language {language!r}: one of {', '.join(LANGUAGES)} is allowed")
+    source = resources.files("alerts").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
+    return parse(source, f"{language}.toml", Texts(language))
+
+
+def parse(source: str, name: str, under: Texts) -> Texts:
+    """Lay the texts of a TOML file over those `under` it. `name` is the file's, for errors. Raises
+    TextsError.
+    """
+    try:
+        table = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as e:
+        raise TextsError(f"{name}: {e}") from e
+    texts = under
+    for key, value in table.items():
+        match key:
+            case "decimal":
+                texts = replace(texts, decimal=_word(name, key, value))
+            case "approximate":
+                texts = replace(texts, approximate=_word(name, key, value))
+            case "repeated":
+                texts = replace(texts, repeated=_forms(name, key, value))
+            case "text":
+                texts = replace(texts, text={**under.text, **_all_forms(name, value)})
+            case "head":
+                texts = replace(texts, head={**under.head, **_words_of(name, key, value)})
+            case "extreme":
+                texts = replace(texts, extreme={**under.extreme, **_words_of(name, key, value)})
+            case "condition":
+                texts = replace(texts, condition={**under.condition, **_words_of(name, key, value)})
+            case "quantity":
+                texts = replace(texts, quantity={**under.quantity, **_words_of(name, key, value)})
+            case "unit":
+                texts = replace(texts, unit={**under.unit, **_words_of(name, key, value)})
+            case _:
+                allowed = "decimal, approximate, repeated, head, extreme, text, condition, quantity, unit"
+                raise TextsError(f"{name}: {key}: not known; allowed are {allowed}")
+    return texts
+
+
+def which(notice: str, kind: Kind) -> str:
+    """The text's key for a notice ("raise", "clear", "escalate" …) of a rule of this kind."""
+    if kind not in (Kind.NO_DATA, Kind.FAULT):
+        return notice
+    own = {"raise": str(kind), "clear": f"{kind}_clear"}
+    return own.get(notice, f"state_{notice}")
+
+
+def render(texts: Texts, notice: str, facts: Facts, *, repeat: bool = False) -> str:
+    """Give the text of a notice: its longest form that costs one segment. `repeat` marks one that may have
+    come already.
+    """
+    forms = texts.text[which(notice, facts.kind)]
+    marks = texts.repeated if repeat and texts.repeated else ("",)
+    words = _words(texts, facts)
+    for form in forms:
+        for mark in marks:
+            text = mark + _fill(form, words)
+            if _is_one_segment(text):
+                return text
+    for length in range(len(facts.station) - 1, _SHORTEST_STATION - 1, -1):
+        text = marks[-1] + _fill(forms[-1], {**words, "station": facts.station[:length]})
+        if _is_one_segment(text):
+            return text
+    return marks[-1] + _fill(forms[-1], words)  # dear but whole: an alarm is not cut
+
+
+def mark_repeated(texts: Texts, text: str) -> str:
+    """Mark a text that may have come already; at the cost of no second segment where that is possible."""
+    for mark in texts.repeated:
+        if _is_one_segment(mark + text):
+            return mark + text
+    return (texts.repeated[-1] if texts.repeated else "") + text
+
+
+def _words(texts: Texts, facts: Facts) -> dict[str, str]:
+    value, limit, worst = facts.value, facts.limit, facts.worst
+    return {
+        "head": texts.head.get(facts.priority, ""),
+        "station": facts.station,
+        "sensor": facts.sensor,
+        "quantity": texts.quantity.get(facts.quantity, facts.quantity),
+        "value": _number(texts, value, facts.digits, limit),
+        "sign": ">" if facts.above else "<",
+        "limit": "" if limit is None else _plain(limit).replace(".", texts.decimal),
+        "unit": texts.unit.get(facts.unit, facts.unit),
+        "since": _clock(texts, facts),
+        "extreme": texts.extreme.get("above" if facts.above else "below", ""),
+        "worst": _number(texts, worst, facts.digits, limit),
+        "minutes": str(facts.minutes),
+        "count": str(facts.count),
+        "condition": texts.condition.get(facts.kind, ""),
+    }
+
+
+def _number(texts: Texts, value: float | None, digits: int, limit: float | None) -> str:
+    """A value with the digits worth showing, and up to three more where rounding would hide that it is
+    beyond the limit.
+    """
+    if value is None:
+        return "?"
+    text = f"{value:.{digits}f}"
+    for more in range(digits, digits + 4):
+        text = f"{value:.{more}f}"
+        if limit is None or value == limit or float(text) != limit:
+            break
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace(".", texts.decimal)
+
+
+def _plain(limit: float) -> str:
+    text = f"{limit:.4f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _clock(texts: Texts, facts: Facts) -> str:
+    same_day = facts.since.date() == facts.now.date()
+    text = facts.since.strftime("%H:%M" if same_day else "%d.%m %H:%M")
+    return text if facts.sure else texts.approximate + text
+
+
+def _fill(form: str, words: Mapping[str, str]) -> str:
+    text = _NAME.sub(lambda m: words.get(m.group(1), ""), form)
+    return re.sub(r" +([,.:!])", r"\1", re.sub(r" {2,}", " ", text)).strip()
+
+
+def _is_one_segment(text: str) -> bool:
+    try:
+        return segments(text).count == 1
+    except TextError:
+        return False
+
+
+def _table(name: str, key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TextsError(f"{name}: {key}: a table is needed: [{key}]")
+    return value
+
+
+def _words_of(name: str, key: str, value: Any) -> dict[str, str]:
+    return {k: _word(name, f"{key}.{k}", v) for k, v in _table(name, key, value).items()}
+
+
+def _word(name: str, key: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_FORM or not (value.isprintable() or value == ""):
+        raise TextsError(f"{name}: {key}: a short text in quotes is needed")
+    return value
+
+
+def _forms(name: str, key: str, value: Any) -> tuple[str, ...]:
+    forms = [value] if isinstance(value, str) else value
+    if not isinstance(forms, list) or not forms:
+        raise TextsError(f"{name}: {key}: a text, or a list of texts from long to short, is needed")
+    for form in forms:
+        for found in _NAME.findall(_word(name, key, form)):
+            if found not in NAMES:
+                raise TextsError(f"{name}: {key}: {{{found}}} is not known; allowed are {', '.join(NAMES)}")
+    return tuple(forms)
+
+
+def _all_forms(name: str, value: Any) -> dict[str, tuple[str, ...]]:
+    forms = {}
+    for key, form in _table(name, "text", value).items():
+        if key not in TEXTS:
+            raise TextsError(f"{name}: text.{key}: not known; allowed are {', '.join(TEXTS)}")
+        forms[key] = _forms(name, f"text.{key}", form)
+    return forms
