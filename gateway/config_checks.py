@@ -1,0 +1,182 @@
+"""What no single part of a station.toml shows: names that must fit together, units, what a sink needs.
+
+Every check looks only at the parts that are sound in themselves, adds its mistakes, and takes a part that
+cannot be used out of the draft, so that one slip gives one line.
+"""
+
+from __future__ import annotations
+
+import os
+import zoneinfo
+from urllib.parse import urlsplit
+
+from drivers.base import Quantity
+from gateway.config_draft import Draft
+from gateway.config_lines import mean
+from gateway.config_parts import Rule
+from gateway.config_wires import check_wires
+from gateway.config_words import shown
+
+
+def check(draft: Draft) -> None:
+    """Run every check, in the order in which they build on each other."""
+    for step in (_station, _ids, check_wires, _expectations, _rules, _sms, _mqtt, _influxdb):
+        step(draft)
+
+
+def _station(draft: Draft) -> None:
+    if draft.general is not None:
+        problem = zone_problem(draft.general.timezone)
+        if problem:
+            draft.at("station").complain("timezone", problem)
+            draft.general = draft.general.model_copy(update={"timezone": "UTC"})
+    if draft.journal and draft.journal.commit_s > draft.journal.sync_s:
+        text = (
+            f"{draft.journal.sync_s:g} s is shorter than commit; write {draft.journal.commit_s:g} s or more"
+        )
+        draft.at("journal").complain("sync", text)
+    if not draft.data.get("sensor"):
+        draft.at("sensor").complain("", "there is none; add [[sensor]] with id, model and port or bus")
+
+
+def zone_problem(name: str) -> str:
+    """What is wrong with a time zone's name; "" if nothing is."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        known = zoneinfo.available_timezones()
+        if not known - {"UTC"}:
+            return 'this machine has no time zone data; sudo apt-get install tzdata, or write "UTC"'
+        cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(known)}
+        place = name.rpartition("/")[2].lower().replace(" ", "_")
+        hint = f'; did you mean "{cities[place]}"?' if place in cities else mean(name, known, otherwise=False)
+        return f'{shown(name)} is no time zone; allowed are names such as "Asia/Bishkek"{hint}'
+    return ""
+
+
+def _ids(draft: Draft) -> None:
+    for section in ("bus", "sensor", "contact", "rule"):
+        seen: dict[str, int] = {}
+        for index, part in list(draft.parts(section).items()):
+            first = seen.setdefault(part.id, index)
+            if first != index:
+                text = f"{shown(part.id)} is the id of {section}[{first + 1}] already; give each its own"
+                draft.at(section, index).spoil("id", text)
+    buses = {bus.id for bus in draft.buses.values()}
+    for index, sensor in list(draft.sensors.items()):
+        if sensor.bus is None and sensor.id in buses:
+            text = f"{shown(sensor.id)} is the id of a bus already; give the sensor another"
+            draft.at("sensor", index).spoil("id", text)
+
+
+def _expectations(draft: Draft) -> None:
+    for index, sensor in draft.sensors.items():
+        at = draft.at("sensor", index)
+        names = [q.name for q in draft.quantities[index]]
+        for quantity, expect in sensor.expect.items():
+            key = f"expect.{quantity}"
+            if quantity not in names:
+                text = f"a {sensor.model} does not measure {shown(quantity)}{mean(quantity, names)}"
+                at.complain(key, text)
+            if expect.gross and expect.usual:
+                (low, high), (usual_low, usual_high) = expect.gross, expect.usual
+                if not (low <= usual_low and usual_high <= high):
+                    text = f"[{usual_low:g}, {usual_high:g}] is wider than gross; allowed {low:g}…{high:g}"
+                    at.complain(f"{key}.usual", text)
+            if expect.flat and expect.flat.fail_s <= expect.flat.suspect_s:
+                at.complain(f"{key}.flat.fail", "is not longer than suspect; write a longer time")
+        kept = {quantity: e for quantity, e in sensor.expect.items() if quantity in names}
+        draft.sensors[index] = sensor.model_copy(update={"expect": kept})
+
+
+def _rules(draft: Draft) -> None:
+    sound = {sensor.id: index for index, sensor in draft.sensors.items()}
+    declared = draft.declared("sensor")
+    for index, rule in list(draft.rules.items()):
+        at = draft.at("rule", index)
+        if rule.above is None and rule.below is None:
+            at.spoil("above", "is missing, and so is below; add one of them")
+        elif rule.above is not None and rule.below is not None:
+            at.spoil("above", "stands beside below; a rule has one limit: make two rules")
+        if rule.sensor not in declared:
+            at.spoil("sensor", f"there is no sensor {shown(rule.sensor)}{mean(rule.sensor, declared)}")
+        elif rule.sensor not in sound:
+            at.drop("sensor", f"sensor {shown(rule.sensor)}")
+        else:
+            _limit(draft, index, rule, draft.quantities[sound[rule.sensor]])
+        _tiers(draft, index, rule)
+
+
+def _limit(draft: Draft, index: int, rule: Rule, quantities: tuple[Quantity, ...]) -> None:
+    at = draft.at("rule", index)
+    quantity = next((q for q in quantities if q.name == rule.quantity), None)
+    if quantity is None:
+        hint = mean(rule.quantity, [q.name for q in quantities])
+        at.spoil("quantity", f'sensor "{rule.sensor}" does not measure {shown(rule.quantity)}{hint}')
+    elif quantity.unit != rule.unit:
+        text = f'{shown(rule.unit)} is not the unit of {rule.quantity} at sensor "{rule.sensor}"'
+        at.spoil("unit", f'{text}; allowed is "{quantity.unit}"')
+
+
+def _tiers(draft: Draft, index: int, rule: Rule) -> None:
+    """Contacts that are not there are left out of a rule, never the rule for them."""
+    declared = draft.declared("contact")
+    sound = {contact.id for contact in draft.contacts.values()}
+    tiers = []
+    for number, tier in enumerate(rule.send, 1):
+        for name in tier.contacts:
+            if name not in declared:
+                text = f"there is no contact {shown(name)}{mean(name, declared)}"
+                draft.at("rule", index).complain(f"send[{number}]", text)
+        contacts = tuple(name for name in tier.contacts if name in sound)
+        if contacts:
+            tiers.append(tier.model_copy(update={"contacts": contacts}))
+    if index in draft.rules:
+        draft.rules[index] = rule.model_copy(update={"send": tuple(tiers)})
+
+
+def _sms(draft: Draft) -> None:
+    asked = draft.data.get("sms")
+    if draft.sms is not None and isinstance(asked, dict) and not {"modem", "provider"} & asked.keys():
+        text = 'is missing, and so is provider; add modem = "/dev/serial/by-path/…"'
+        draft.at("sms").complain("modem", text)
+    sending = [index for index, rule in draft.rules.items() if rule.send]
+    if sending and asked is None:
+        text = 'nothing can send messages; add [sms] with modem = "/dev/serial/by-path/…"'
+        draft.at("rule", sending[0]).complain("send", text)
+
+
+def _mqtt(draft: Draft) -> None:
+    mqtt, at = draft.mqtt, draft.at("mqtt")
+    if mqtt is None:
+        return
+    host = urlsplit(mqtt.url).hostname or ""
+    if mqtt.password is not None and mqtt.url.startswith("mqtt://") and not _here(host):
+        at.warn("url", "the password goes over the network in the clear; use mqtts://")
+    if mqtt.password is not None and mqtt.username is None:
+        at.complain("username", "is missing beside password; add username")
+    if mqtt.ca is not None and not os.access(mqtt.ca, os.R_OK):
+        at.complain("ca", f"{shown(mqtt.ca)} cannot be read; put the certificate there, or take the key out")
+
+
+def _here(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _influxdb(draft: Draft) -> None:
+    influx, at = draft.influxdb, draft.at("influxdb")
+    if influx is None:
+        return
+    given = draft.data["influxdb"]
+    wanted = {1: ("database",), 2: ("org", "bucket", "token"), 3: ("database", "token")}[influx.version]
+    lacking = [key for key in wanted if key not in given]
+    for key in lacking:
+        example = '{ file = "influxdb.token" }' if key == "token" else '"…"'
+        at.complain(key, f"is missing; InfluxDB {influx.version} needs it: add {key} = {example}")
+    foreign = {1: ("org", "bucket", "token"), 2: ("database",), 3: ("org", "bucket")}[influx.version]
+    for key in foreign:
+        if key in given:
+            text = f"does not belong to InfluxDB {influx.version}; it has {', '.join(wanted)}"
+            at.complain(key, f"{text}: take it out, or change version")
+    if lacking:
+        draft.influxdb = None
