@@ -93,8 +93,6 @@ class Bus:
         self._take = take
         self._stamp = stamp
         self._beat = beat
-        self._reopen_s = REOPEN_S[0]
-        self._said_gone = False
         self._stopping = False
         self._pausing: asyncio.Future[None] | None = None
         self._log = logging.getLogger(f"{__name__}.{name}")
@@ -244,23 +242,20 @@ class Bus:
             )
 
     async def _reopen(self, error: PortLost) -> None:
-        """Wait, ever longer, until the port opens again."""
-        if not self._said_gone:
-            self._said_gone = True
-            for sensor in self.sensors:
-                if sensor.state != "dead":
-                    self._turn(sensor, "unplugged", error)
-        self._beat(self._reopen_s + 60.0)
-        await self._pause(self._reopen_s)
-        self._reopen_s = min(2 * self._reopen_s, REOPEN_S[1])
-        try:
-            await self.link.open()
-        except PortLost as e:
-            for sensor in self.sensors:
-                sensor.why = str(e)
-            return
-        self._said_gone = False
-        self._reopen_s = REOPEN_S[0]
+        """Say that the port is gone, and wait, ever longer, until it opens again."""
+        for sensor in self.sensors:
+            self._turn(sensor, "unplugged", error)
+        pause_s, longest_s = REOPEN_S
+        while not await self._pause(pause_s):
+            self._beat(longest_s + 60.0)
+            try:
+                await self.link.open()
+            except PortLost as e:
+                for sensor in self.sensors:
+                    sensor.why = str(e)
+                pause_s = min(2 * pause_s, longest_s)
+            else:
+                return
 
 
 def _due(sensor: Sensor) -> float:
