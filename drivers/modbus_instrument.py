@@ -129,7 +129,7 @@ class ModbusInstrument:
         self._resting = False
 
     async def _check(self, link: Link) -> None:
-        """See whether the settings still stand: an instrument that lost them was reset and is started again."""
+        """See whether the settings still stand: an instrument that lost them was reset; start it again."""
         for setting, value in self._settings:
             heard = await self._setting(link, setting)
             if heard != value:

@@ -98,12 +98,13 @@ def judge(
 
 def _pieces(profile: Profile) -> Iterator[tuple[str, int, int]]:
     """Table, address and count of each request: the profile's blocks, then as few others as it takes."""
+    fields: list[Register | Status] = [*profile.registers, *profile.status]
     for block in profile.block:
         yield block.table, block.address, block.count
     for table in FUNCTIONS:
         spans = [
             (f.address, SIZES[f.format])
-            for f in (*profile.registers, *profile.status)
+            for f in fields
             if f.table == table and not any(_within(f, b.table, b.address, b.count) for b in profile.block)
         ]
         for address, count in registers.plan(spans, gap=profile.gap):
