@@ -135,6 +135,11 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
     )
 
 
+def systemd_socket() -> str | None:
+    """Where systemd wants to be told how we are (sd_notify(3)); None when it did not start us."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
 def _read(path: Path) -> dict[str, Any]:
     file = path.name
     try:
@@ -205,7 +210,7 @@ def _parts(draft: Draft, place: Place) -> bool:
 
 def _part(draft: Draft, section: str, index: int | None, given: dict[str, Any], place: Place) -> Part | None:
     try:
-        return KINDS[section].model_validate(given, context=place)
+        return KINDS[section].model_validate(given, context=replace(place, section=section))
     except ValidationError as e:
         draft.mistakes.extend(from_pydantic(e, section, index, given))
         return None

@@ -1,0 +1,331 @@
+"""The station: puts the parts together, runs them under supervision, and ends in order.
+
+The journal is opened before anything touches a network or a wire. Then every part runs by itself: a bus per
+port, a follower per sink, the SMS sender, the clock tick of the folds, the watchdog. On SIGTERM the buses
+finish the reading under way, the journal commits, the followers get what is left of five seconds, and
+everything is closed; the rest is sent after the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr
+
+from alerts.messages import packaged
+from alerts.policy import Contact, Quiet
+from alerts.rules import Kind, Priority, Rule, Tier
+from alerts.watch import Watch
+from drivers.link import Line, Link
+from gateway import config
+from gateway.alarms import AlarmFold, SmsSender
+from gateway.bus import Bus, Sensor
+from gateway.clock import Clock
+from gateway.follow import Follower, Sink
+from gateway.journal import Journal
+from gateway.model import Event
+from gateway.qc import Checks, Expect
+from gateway.supervise import Defects, Notify, Pulse, supervise
+
+log = logging.getLogger(__name__)
+
+END_WITHIN_S = 5.0
+DRAIN_S = 2.0
+"""How long the followers get at the end to deliver what is committed."""
+FINISH_READING_S = 1.5
+TICK_S = 1.0
+
+
+class Station:
+    """A station from its configuration. `open`, then `work` until it is stopped, then `close`."""
+
+    def __init__(self, wanted: config.Station, *, notify: Notify | None = None) -> None:
+        self.config = wanted
+        self.clock = Clock()
+        self.pulse = Pulse()
+        self.alarms = AlarmFold(watch(wanted))
+        self.journal = Journal(
+            wanted.data,
+            self.clock,
+            folds=[self.alarms],
+            commit_s=wanted.journal.commit_s,
+            sync_s=wanted.journal.sync_s,
+            keep_s=wanted.journal.keep_s,
+            limit_bytes=wanted.journal.limit_bytes,
+        )
+        self.buses = [self._bus(wire) for wire in wanted.wires]
+        self.followers: dict[str, Follower] = {}
+        self._notify = notify or Notify(None)
+        self._embedded: Any = None
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask `work` to end in order. Safe to call from a signal handler, and twice."""
+        self._stopping.set()
+
+    async def open(self) -> None:
+        """Open the journal. Raises JournalError."""
+        await self.journal.open()
+        detail = {"version": _version(), "left_out": list(self.config.left_out)}
+        self.journal.append([Event(self.clock.stamp(), "started", detail)])
+
+    async def work(self) -> None:
+        """Run until `stop`. Raises Defects or JournalError when the process must end."""
+        sinks = await self._sinks()
+        self.followers = {
+            name: Follower(self.journal, name, sink, stamp=self.clock.stamp) for name, sink in sinks.items()
+        }
+        async with asyncio.TaskGroup() as group:
+
+            def start(part: str, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+                return group.create_task(supervise(part, run), name=part)
+
+            keeper = start("journal", self.journal.run)
+            buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
+            followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
+            others = [start("tick", self._tick), *self._sms(start)]
+            self._notify.send("READY=1", f"STATUS=reading {len(self.config.sensors)} instruments")
+            await self._stopping.wait()
+            self._notify.send("STOPPING=1")
+            await self._end(buses, followers, [*others, keeper])
+
+    async def close(self) -> None:
+        """Close the journal; a clean end is marked there. Raises JournalError."""
+        await self.journal.close()
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+    def health(self) -> dict[str, Any]:
+        """How every part is doing, for the status message."""
+        sensors = {
+            sensor.id: {
+                "state": sensor.state,
+                "expected": sensor.expected,
+                "taken": sensor.taken,
+                "failed": sensor.failed,
+                "not_ready": sensor.not_ready,
+                "skipped": sensor.skipped,
+                **({"why": sensor.why} if sensor.why else {}),
+            }
+            for bus in self.buses
+            for sensor in bus.sensors
+        }
+        sinks = {name: {"backlog": follower.progress.backlog} for name, follower in self.followers.items()}
+        health: dict[str, Any] = {"sensors": sensors, "sinks": sinks, "seq": self.journal.committed_seq}
+        if self.journal.trouble is not None:
+            health["journal"] = self.journal.trouble
+        return health
+
+    def _bus(self, wire: config.Wire) -> Bus:
+        link = Link(wire.port, wire.line, framing=wire.framing, echo=wire.echo)
+        sensors = [
+            Sensor(
+                id=sensor.id,
+                model=sensor.model,
+                medium=sensor.medium or "station",
+                every_s=sensor.every_s,
+                instrument=self.config.instrument(sensor),
+                checks=Checks(
+                    {name: Expect(gross=e.gross, usual=e.usual) for name, e in sensor.expect.items()}
+                ),
+            )
+            for sensor in wire.sensors
+        ]
+        beat = _Beat(self.pulse, f"bus.{wire.id}")
+        return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
+
+    async def _sinks(self) -> dict[str, Sink]:
+        """The configured sinks; what a sink needs is imported here, and only for a sink that is wanted."""
+        sinks: dict[str, Sink] = {}
+        mqtt, influxdb = self.config.mqtt, self.config.influxdb
+        if mqtt is not None:
+            from gateway.mqtt import MqttSink
+
+            url = mqtt.url
+            if url == "embedded":
+                from gateway.embedded import EmbeddedBroker
+
+                self._embedded = EmbeddedBroker()
+                await self._embedded.start()
+                url = self._embedded.url
+            sinks["mqtt"] = MqttSink(
+                self.config.id,
+                url,
+                stamp=self.clock.stamp,
+                username=mqtt.username,
+                password=_open(mqtt.password),
+                ca=mqtt.ca,
+                send=[send.kind for send in mqtt.send],
+                health=self.health,
+            )
+        if influxdb is not None:
+            from gateway import influx_doors
+            from gateway.influx import InfluxSink
+
+            if influxdb.version == 1:
+                door = influx_doors.version1(
+                    influxdb.url,
+                    influxdb.database or "",
+                    username=influxdb.username,
+                    password=_open(influxdb.password),
+                )
+            else:
+                door = influx_doors.version2(
+                    influxdb.url,
+                    influxdb.org or "",
+                    influxdb.bucket or influxdb.database or "",
+                    token=_open(influxdb.token),
+                )
+            sinks["influxdb"] = InfluxSink(self.config.id, door, send=[send.kind for send in influxdb.send])
+        return sinks
+
+    def _sms(self, start: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Any]) -> list[Any]:
+        sms = self.config.sms
+        if sms is None or sms.modem is None:
+            return []
+        from alerts.modem import Modem
+
+        link = Link(sms.modem, Line(sms.baudrate, "8N1"))
+        modem = Modem(link, pin=_open(sms.pin))
+        return [start("sms", SmsSender(self.journal, self.alarms, modem, self.clock.stamp).run)]
+
+    async def _tick(self) -> None:
+        """Let the folds see time pass, and tell systemd that everything lives, or not."""
+        silent_before: list[str] = []
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.journal.tick()
+            silent = self.pulse.silent()
+            if silent != silent_before:
+                silent_before = silent
+                if silent:
+                    log.error("no sign of life from: %s", ", ".join(silent))
+                else:
+                    log.warning("all parts show life again")
+            if not silent:
+                self._notify.send("WATCHDOG=1")
+
+    async def _end(
+        self,
+        buses: list[asyncio.Task[None]],
+        followers: list[asyncio.Task[None]],
+        others: list[asyncio.Task[None]],
+    ) -> None:
+        for bus in self.buses:
+            bus.stop()
+        if buses:
+            _, late = await asyncio.wait(buses, timeout=FINISH_READING_S)
+            await _cancel(late)
+        self.journal.append([Event(self.clock.stamp(), "stopped", {})])
+        await self.journal.sync()
+        last_seq = self.journal.last_seq
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await asyncio.gather(*(follower.done(last_seq) for follower in self.followers.values()))
+        await _cancel(followers)
+        await _cancel(others)
+
+
+class _Beat:
+    """A bus's sign of life."""
+
+    def __init__(self, pulse: Pulse, part: str) -> None:
+        self._pulse, self._part = pulse, part
+
+    def __call__(self, within_s: float) -> None:
+        self._pulse.beat(self._part, within_s)
+
+
+def watch(wanted: config.Station) -> Watch:
+    """The rules, contacts and texts of a station, as the alarms want them."""
+    every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
+    digits = {
+        (sensor, quantity.name): quantity.digits
+        for sensor, quantities in wanted.quantities.items()
+        for quantity in quantities
+    }
+    rules = [
+        Rule(
+            id=rule.id,
+            sensor=rule.sensor,
+            kind=Kind.ABOVE if rule.above is not None else Kind.BELOW,
+            quantity=rule.quantity,
+            unit=rule.unit,
+            low=rule.below,
+            high=rule.above,
+            hysteresis=rule.hysteresis,
+            on_delay_s=rule.on_delay_s,
+            off_delay_s=rule.off_delay_s,
+            priority=Priority(rule.priority),
+            gap_s=3 * every_s[rule.sensor],
+            digits=digits[rule.sensor, rule.quantity],
+            send=tuple(Tier(tier.contacts, tier.after_s) for tier in rule.send),
+        )
+        for rule in wanted.rules
+    ]
+    contacts = [
+        Contact(
+            id=contact.id,
+            phone=contact.phone,
+            language=contact.language or wanted.language,
+            quiet=Quiet(contact.quiet.from_min, contact.quiet.to_min, Priority(contact.quiet.unless))
+            if contact.quiet
+            else None,
+        )
+        for contact in wanted.contacts
+    ]
+    texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
+    return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone))
+
+
+async def run(file: Path) -> int:
+    """`suuaba run`: the station until SIGTERM or SIGINT. Gives the exit code. Raises ConfigError,
+    JournalError.
+    """
+    wanted = config.load(file, lenient=True)
+    for line in (*wanted.warnings, *wanted.left_out):
+        log.warning("%s", line)
+    station = Station(wanted, notify=Notify(config.systemd_socket()))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, station.stop)
+    return await live(station)
+
+
+async def live(station: Station) -> int:
+    """Open, work and close a station. Gives the exit code."""
+    await station.open()
+    code = 0
+    try:
+        await station.work()
+    except* Defects as group:
+        for e in group.exceptions:
+            log.error("ending: %s", e)
+        code = 1
+    finally:
+        await station.close()
+    return code
+
+
+def _open(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+async def _cancel(tasks: Any) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("suuaba")
