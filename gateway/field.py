@@ -1,0 +1,121 @@
+"""What a technician does at the station outside the service: take a reading, send a test message."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from drivers.base import InstrumentError, Measurement, NotReady, PortLost, Quantity
+from drivers.link import Line, Link
+from gateway import config
+from gateway.errors import ConfigError
+
+Say = Callable[[str], object]
+
+READY_WITHIN_S = 120.0
+"""A single reading waits this long at most for an instrument that warms up."""
+PAUSE_S = 1.0
+
+
+async def read(file: Path, sensor_id: str, *, watch: bool, frames: bool, say: Say) -> int:
+    """Take one reading, or with `watch` one after another, and say each. Gives the exit code. Raises
+    ConfigError.
+    """
+    station = config.load(file)
+    wire, sensor = _find(station, sensor_id)
+    quantities = {quantity.name: quantity for quantity in station.quantities[sensor.id]}
+    instrument = station.instrument(sensor)
+    link = Link(wire.port, wire.line, framing=wire.framing, echo=wire.echo)
+    loop = asyncio.get_running_loop()
+    give_up_s = loop.time() + READY_WITHIN_S
+    due_s = loop.time()
+    code = 1
+    try:
+        while True:
+            try:
+                measurement = await instrument.read(link)
+            except PortLost as e:
+                say(f"{sensor.id}: {e}{_in_use(e)}")
+                return 1
+            except NotReady as e:
+                if code == 1:
+                    say(f"{sensor.id}: {e}")
+                if not watch:
+                    if loop.time() >= give_up_s:
+                        return 1
+                    await asyncio.sleep(PAUSE_S)
+                    continue
+            except InstrumentError as e:
+                say(f"{sensor.id}: {type(e).__name__}: {e}")
+                if not watch:
+                    return 1
+            else:
+                code = 0
+                say(_line(sensor.id, measurement, quantities))
+                if frames:
+                    say(f"  {measurement.frame.hex(' ')}")
+                if not watch:
+                    return 0
+            due_s += sensor.every_s
+            await asyncio.sleep(max(due_s - loop.time(), 0.0))
+    finally:
+        link.close()
+
+
+async def sms(file: Path, number: str, text: str, say: Say) -> int:
+    """Send one message by the configured modem and say what became of it. Gives the exit code. Raises
+    ConfigError.
+    """
+    from alerts.cms import SmsError
+    from alerts.modem import Modem
+    from alerts.pdu import NumberError, TextError, segments
+
+    station = config.load(file)
+    if station.sms is None or station.sms.modem is None:
+        raise ConfigError(
+            [f'{file.name}: sms.modem is missing; add [sms] with modem = "/dev/serial/by-id/…"']
+        )
+    link = Link(station.sms.modem, Line(station.sms.baudrate, "8N1"))
+    pin = station.sms.pin.get_secret_value() if station.sms.pin else None
+    modem = Modem(link, pin=pin)
+    try:
+        needed = segments(text)
+        say(f"{needed.count} segment(s), {needed.alphabet}")
+        health = await modem.health()
+        say(f"modem: {health}")
+        sent = await modem.send(number, text, reference=random.randrange(256))
+    except (NumberError, TextError) as e:
+        raise ConfigError([f"sms: {e}"]) from e
+    except SmsError as e:
+        say(f"not sent: {e}")
+        return 1
+    finally:
+        modem.close()
+    say(f"accepted by the network: reference {', '.join(str(r) for r in sent.references)}")
+    return 0
+
+
+def _find(station: config.Station, sensor_id: str) -> tuple[config.Wire, config.Sensor]:
+    for wire in station.wires:
+        for sensor in wire.sensors:
+            if sensor.id == sensor_id:
+                return wire, sensor
+    known = ", ".join(sensor.id for sensor in station.sensors)
+    raise ConfigError([f"{station.file.name}: there is no sensor {sensor_id!r}; there are {known}"])
+
+
+def _line(sensor: str, measurement: Measurement, quantities: dict[str, Quantity]) -> str:
+    shown = []
+    for name, value in measurement.values.items():
+        quantity = quantities[name]
+        shown.append(f"{name} {value:.{quantity.digits}f} {quantity.unit}")
+    notes = f"  ({'; '.join(measurement.notes)})" if measurement.notes else ""
+    return f"{sensor}: {', '.join(shown)}{notes}"
+
+
+def _in_use(e: PortLost) -> str:
+    if "in use" not in str(e):
+        return ""
+    return "; the service has it: look at its readings there, or stop it first (systemctl stop suuaba)"
