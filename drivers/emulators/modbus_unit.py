@@ -19,7 +19,7 @@ from drivers.emulators.base import Answer
 from drivers.frames import crc16
 
 Sense = Callable[[str, float], float]
-"""What it would measure: quantity and time to a value. KeyError where the world lacks it."""
+"""What it would measure at a time, by quantity. KeyError where the world lacks it."""
 
 SILENCE_S = 0.2
 """A pause after which a half request is forgotten. Real units take 3.5 characters; terminals dawdle."""
@@ -27,8 +27,8 @@ EAR_LIMIT = 600
 """Bytes kept while no request is found in them: more than two of the longest requests."""
 
 TYPICAL = {
-    "ph": 7.2, "water_temperature": 11.5, "electrode_potential": -12.0, "turbidity": 8.0, "conductivity": 420.0,
-    "suspended_solids": 12.0, "orp": 210.0, "air_temperature": 4.0, "humidity": 55.0, "pressure": 830.0,
+    "ph": 7.2, "water_temperature": 11.5, "electrode_potential": -12.0, "turbidity": 8.0, "orp": 210.0,
+    "suspended_solids": 12.0, "conductivity": 420.0, "air_temperature": 4.0, "humidity": 55.0, "pressure": 830.0,
     "pm10": 24.0, "pm2_5": 11.0, "pv_voltage": 17.5, "pv_current": 2.1, "power": 36.0, "voltage": 12.9,
     "current": 1.8, "charge": 87.0, "battery_temperature": 9.0,
 }  # fmt: skip
