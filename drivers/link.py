@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import socket
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 
 import serial
 
+from drivers import tcp
 from drivers.base import GarbledAnswer, NoAnswer, PortLost
 
 log = logging.getLogger(__name__)
@@ -46,10 +46,6 @@ The largest frame we know is 522 bytes (SHDLC).
 CONNECT_WITHIN_S = 5.0
 CHATTER_S = 0.5
 """How long `send` waits for a wire to fall silent that never does; then it sends into the noise."""
-TCP_DEAD_AFTER_S = 15
-"""A TCP connection whose far end confirms nothing for so long is dead: a pulled cable says nothing by
-itself.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,31 +226,42 @@ class Link:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _open_serial(self) -> int:
-        parity = self.line.format[1]
+        bits, parity = int(self.line.format[0]), self.line.format[1]
         try:
-            port = self._serial_port(parity)
+            port = self._serial_port(bits, parity)
         except termios.error as e:
-            # The kernel drops the parity bit on a pseudo-terminal and glibc then answers EINVAL; no real port
-            # does that.
-            is_pseudo = os.path.realpath(self.port).startswith("/dev/pts/")
-            if parity == "N" or e.args[0] != errno.EINVAL or not is_pseudo:
+            if e.args[0] != errno.EINVAL or not self._drop_parity():
                 line = f"{self.line.baudrate} {self.line.format}"
                 raise PortLost(f"{self.port}: cannot set {line}: {e.args[-1]}") from e
-            log.warning("%s: a pseudo-terminal cannot do parity; going on without", self.port)
-            self.parity_dropped = True
-            port = self._serial_port("N")
-        self._serial = port
+            port = self._serial_port(8, "N")
         fd = int(port.fileno())
-        # With VMIN = 1 "nothing there" is EAGAIN, and an empty read means hang-up and nothing else.
         settings = termios.tcgetattr(fd)
+        if parity != "N" and not settings[2] & termios.PARENB and not self._drop_parity():
+            port.close()
+            raise PortLost(f"{self.port}: cannot set {self.line.baudrate} {self.line.format}: no parity here")
+        # With VMIN = 1 "nothing there" is EAGAIN, and an empty read means hang-up and nothing else.
         settings[6][termios.VMIN] = 1
         termios.tcsetattr(fd, termios.TCSANOW, settings)
+        self._serial = port
         return fd
 
-    def _serial_port(self, parity: str) -> serial.Serial:
+    def _drop_parity(self) -> bool:
+        """Whether to go on as 8N1: on a pseudo-terminal, which has no wire. Never anywhere else.
+
+        The kernel drops the bits there; glibc answers EINVAL when nothing else changed, and is silent
+        otherwise.
+        """
+        if self.line.format[:2] == "8N" or not os.path.realpath(self.port).startswith("/dev/pts/"):
+            return False
+        if not self.parity_dropped:
+            log.warning("%s: a pseudo-terminal cannot do %s; going on as 8N1", self.port, self.line.format)
+        self.parity_dropped = True
+        return True
+
+    def _serial_port(self, bits: int, parity: str) -> serial.Serial:
         try:
             return serial.Serial(
-                self.port, self.line.baudrate, bytesize=int(self.line.format[0]), parity=parity,
+                self.port, self.line.baudrate, bytesize=bits, parity=parity,
                 stopbits=int(self.line.format[2]), timeout=0, exclusive=True,
             )  # fmt: skip
         except serial.SerialException as e:
@@ -269,30 +276,12 @@ class Link:
 
     async def _open_tcp(self) -> int:
         parts = urlsplit(self.port)
-        host, port = parts.hostname or "", parts.port or 502
-        loop = asyncio.get_running_loop()
-        why: OSError | None = None
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                for family, address in await _resolve(loop, host, port):
-                    sock = socket.socket(family, socket.SOCK_STREAM)
-                    try:
-                        sock.setblocking(False)
-                        await loop.sock_connect(sock, address)
-                        _set_up(sock)
-                    except OSError as e:  # the name may have another address
-                        sock.close()
-                        why = e
-                    except asyncio.CancelledError:
-                        sock.close()
-                        raise
-                    else:
-                        self._socket = sock
-                        return sock.fileno()
-        except OSError as e:  # the deadline, or no such name
-            why = e
-        reason = (why and why.strerror) or "no answer"
-        raise PortLost(f"{self.port}: cannot connect: {reason}") from why
+                self._socket = await tcp.connect(parts.hostname or "", parts.port or 502)
+        except OSError as e:
+            raise PortLost(f"{self.port}: cannot connect: {e.strerror or 'no answer'}") from e
+        return self._socket.fileno()
 
     async def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -381,24 +370,3 @@ class Link:
         else:
             self._readable()  # a deadline that is over still takes what is already there
         return self._received != before or self._lost is not None
-
-
-async def _resolve(
-    loop: asyncio.AbstractEventLoop, host: str, port: int
-) -> list[tuple[int, tuple[str, int]]]:
-    """Families and addresses of a host; one that is given by number needs no thread and no name server."""
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return [(family, (str(address[0]), port)) for family, _, _, _, address in found]
-    return [(family, (host, port))]
-
-
-def _set_up(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_DEAD_AFTER_S * 1000)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, TCP_DEAD_AFTER_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -1,4 +1,4 @@
-"""Modbus frames against worked examples and every way of delivery; numbers in registers; reading plans. No I/O."""
+"""Modbus frames against worked examples, however they are delivered; numbers in registers; reading plans."""
 
 from __future__ import annotations
 
