@@ -29,7 +29,7 @@ TEXTS = (
 )  # fmt: skip
 NAMES = (
     "head", "station", "sensor", "quantity", "value", "sign", "limit", "unit", "since", "extreme", "worst",
-    "minutes", "count", "condition",
+    "minutes", "count", "condition", "over",
 )  # fmt: skip
 
 _NAME = re.compile(r"\{([^{}]*)\}")
@@ -53,6 +53,7 @@ class Texts:
     head: Mapping[str, str] = field(default_factory=dict)
     extreme: Mapping[str, str] = field(default_factory=dict)
     condition: Mapping[str, str] = field(default_factory=dict)
+    over: Mapping[str, str] = field(default_factory=dict)
     quantity: Mapping[str, str] = field(default_factory=dict)
     unit: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,6 +81,7 @@ class Facts:
     minutes: int = 0
     count: int = 0
     sure: bool = True
+    over_s: float = 0.0
 
 
 def packaged(language: str) -> Texts:
@@ -117,12 +119,16 @@ def parse(source: str, name: str, under: Texts) -> Texts:
                 texts = replace(texts, extreme={**under.extreme, **_words_of(name, key, value)})
             case "condition":
                 texts = replace(texts, condition={**under.condition, **_words_of(name, key, value)})
+            case "over":
+                texts = replace(texts, over={**under.over, **_words_of(name, key, value)})
             case "quantity":
                 texts = replace(texts, quantity={**under.quantity, **_words_of(name, key, value)})
             case "unit":
                 texts = replace(texts, unit={**under.unit, **_words_of(name, key, value)})
             case _:
-                allowed = "decimal, approximate, repeated, head, extreme, text, condition, quantity, unit"
+                allowed = (
+                    "decimal, approximate, repeated, head, extreme, text, condition, over, quantity, unit"
+                )
                 raise TextsError(f"{name}: {key}: not known; allowed are {allowed}")
     return texts
 
@@ -179,6 +185,7 @@ def _words(texts: Texts, facts: Facts) -> dict[str, str]:
         "minutes": str(facts.minutes),
         "count": str(facts.count),
         "condition": texts.condition.get(facts.kind, ""),
+        "over": _over(texts, facts.over_s),
     }
 
 
@@ -201,6 +208,15 @@ def _number(texts: Texts, value: float | None, digits: int, limit: float | None)
 def _plain(limit: float) -> str:
     text = f"{limit:.4f}"
     return text.rstrip("0").rstrip(".")
+
+
+def _over(texts: Texts, over_s: float) -> str:
+    if not over_s:
+        return ""
+    minutes = round(over_s / 60)
+    if minutes % 60 == 0:
+        return _fill(texts.over.get("hours", ""), {"count": str(minutes // 60)})
+    return _fill(texts.over.get("minutes", ""), {"count": str(minutes)})
 
 
 def _clock(texts: Texts, facts: Facts) -> str:

@@ -110,6 +110,8 @@ class Rule:
     no_data_s: float = 600.0
     gap_s: float = 60.0
     late_s: float = 600.0
+    over_s: float = 0.0
+    every_s: float = 10.0
     digits: int = 1
     send: tuple[Tier, ...] = ()
 
@@ -125,10 +127,12 @@ class Rule:
                 )
         if (wants_high or wants_low) and not self.quantity:
             raise RuleError(f"rule {self.id}: quantity is missing; a limit needs one")
-        for key in ("hysteresis", "on_delay_s", "off_delay_s", "no_data_s", "gap_s", "late_s"):
+        for key in ("hysteresis", "on_delay_s", "off_delay_s", "no_data_s", "gap_s", "late_s", "over_s"):
             value = getattr(self, key)
             if not (math.isfinite(value) and value >= 0):
                 raise RuleError(f"rule {self.id}: {key} is {value}; 0 or more is allowed")
+        if self.over_s and not 0 < self.every_s <= self.over_s:
+            raise RuleError(f"rule {self.id}: a mean over {self.over_s:g} s needs a sensor read more often")
         if self.kind is Kind.NO_DATA and self.no_data_s <= 0:
             raise RuleError(f"rule {self.id}: no_data needs a duration, such as 10 min")
         if wants_high and wants_low and (self.low or 0.0) + 2 * self.hysteresis >= (self.high or 0.0):

@@ -11,6 +11,7 @@ the records of what was said, so that after a crash both are there or neither.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -43,6 +44,7 @@ from alerts.rules import (
     resume,
     step,
 )
+from alerts.window import Window, add, mean
 
 LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
 """How long a message is worth sending, from when it is due."""
@@ -90,6 +92,7 @@ class Memory:
     states: dict[str, State] = field(default_factory=dict)
     stories: dict[str, Story] = field(default_factory=dict)
     outbox: Outbox = field(default_factory=Outbox)
+    windows: dict[str, Window] = field(default_factory=dict)
 
 
 class Watch:
@@ -128,6 +131,9 @@ class Watch:
                 value, good = values.get(rule.quantity, (None, False))
             else:
                 value, good = None, some_good
+            if rule.over_s and now.ms - at_ms <= rule.late_s * 1000:
+                value = self._mean(rule, at_ms, value if good else None)
+                good = value is not None
             seen = Observation(at_ms, Quality.GOOD if good else Quality.BAD, value)
             said += self._step(rule, now, seen)
         return said
@@ -189,6 +195,14 @@ class Watch:
         """The local time of a moment on the rules' scale, by the clock as it is now."""
         utc_s = (now.utc_ms - (now.ms - ms)) / 1000
         return datetime.fromtimestamp(utc_s, UTC).astimezone(self.zone)
+
+    def _mean(self, rule: Rule, at_ms: int, value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            value = None
+        window = self.memory.windows.get(rule.id, Window())
+        window = add(window, at_ms, value, rule.over_s, rule.every_s)
+        self.memory.windows[rule.id] = window
+        return mean(window, rule.over_s, rule.every_s)
 
     def _step(self, rule: Rule, now: Now, observation: Observation | None) -> list[Said]:
         before = self.memory.states.get(rule.id, State())
@@ -282,6 +296,7 @@ class Watch:
             worst=after.worst,
             above=rule.kind is not Kind.BELOW and after.limit == rule.high,
             digits=rule.digits,
+            over_s=rule.over_s,
             minutes=minutes,
             count=FLAPPING_COUNT,
             sure=now.sure,
