@@ -24,7 +24,7 @@ from drivers import catalogue
 from drivers.base import Instrument, Quantity
 from gateway.config_checks import check
 from gateway.config_draft import Draft, Wire
-from gateway.config_lines import KINDS, Mistake, from_pydantic, mean
+from gateway.config_lines import KINDS, Mistake, from_pydantic, mean, toml_mistake
 from gateway.config_parts import (
     ONCE,
     Bus,
@@ -104,7 +104,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
     draft = Draft(data, (own,) if own.is_dir() else ())
     fatal = _parts(draft, place)
     check(draft)
-    if not data.get("sensor"):
+    if not data.get("sensor") or not isinstance(data["sensor"], list):
         fatal = True
     lines = [mistake.line(file, data) for mistake in _in_file_order(draft.mistakes, data)]
     if lines and (fatal or not lenient or draft.general is None):
@@ -161,10 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
         row = content.count(b"\n", 0, e.start) + 1
         raise ConfigError([f"{file}: line {row} is not UTF-8 text; save the file as UTF-8"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as e:
-        what = str(e).replace("(at line", "at line").rstrip(")")
-        raise ConfigError(
-            [f"{file}: is not TOML: {what}; compare that line with deploy/station.example.toml"]
-        ) from None
+        raise ConfigError([f"{file}: {toml_mistake(str(e))}"]) from None
 
 
 def _parts(draft: Draft, place: Place) -> bool:

@@ -72,6 +72,27 @@ def from_pydantic(e: ValidationError, section: str, index: int | None, given: An
     return mistakes
 
 
+def toml_mistake(said: str) -> str:
+    """What Python's TOML reader says, where first and in a technician's words."""
+    found = re.fullmatch(r"(.*?) \((at line \d+, column \d+|at end of document)\)", said, re.DOTALL)
+    what, where = (found[1], found[2].removeprefix("at ")) if found else (said, "the file")
+    for start, words in _TOML_WORDS.items():
+        if what.startswith(start):
+            twice = re.search(r"'([^']*)',?\)", what)
+            return f"{where}: {words.format(name=twice[1] if twice else '…')}"
+    return f"{where}: is not TOML: {what}; compare it with deploy/station.example.toml"
+
+
+_TOML_WORDS = {
+    "Illegal character '\\n'": "the closing quote is missing; text stands between two of them",
+    "Cannot declare": "[{name}] stands twice; write [[{name}]] where several may be, else make one of them",
+    "Expected newline": "something stands behind the value; text, durations and times stand in quotes",
+    "Invalid value": "what follows = is no value; text, durations and times stand in quotes",
+    "Cannot overwrite a value": "this key stands twice; take one out",
+    "Expected '=' after a key": '"=" is missing behind the key',
+}
+
+
 def _path(loc: tuple[int | str, ...]) -> str:
     text = ""
     for word in loc:

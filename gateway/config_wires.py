@@ -65,7 +65,7 @@ def _models(draft: Draft) -> None:
             continue
         try:
             instrument = model.make(address, sensor.options)
-        except ValueError as e:
+        except (ValueError, TypeError) as e:  # TypeError: a list where a driver looks a word up
             blames_address = address is not None and "address" in str(e)
             at.spoil("address" if blames_address else "options", str(e))
             continue

@@ -46,6 +46,7 @@ class Place:
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    section: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -58,6 +59,8 @@ def duration(given: Any) -> float:
     if isinstance(given, int | float) and not isinstance(given, bool):
         raise ValueError(f'{given} has no unit; write "{given} s", or ms, min, h, d')
     number, unit = _amount(given, 'a duration such as "10 s", "2 min" or "400 d"')
+    if not unit:
+        raise ValueError(f'{shown(given)} has no unit; write "{number:g} s", or ms, min, h, d')
     if unit not in _UNITS_S:
         meant = _MEANT.get(unit.lower()) or (unit.lower() if unit.lower() in _UNITS_S else "")
         raise ValueError(
@@ -237,8 +240,8 @@ def listen(given: Any) -> tuple[str, int]:
 def read_secret(given: Any, info: ValidationInfo) -> SecretStr:
     """Read { file = "…" } or { env = "…" }. What the secret is never comes into a message."""
     place = cast(Place, info.context)
-    name = info.field_name or "secret"
-    ways = f'{{ file = "{name}" }} or {{ env = "{name.upper()}" }}'
+    name = f"{place.section}.{info.field_name}"
+    ways = f'{{ file = "{name}" }} or {{ env = "{name.replace(".", "_").upper()}" }}'
     if isinstance(given, str):
         raise ValueError(
             f"a secret does not belong in this file; put it into secrets/{name} (chmod 600), write {ways}"
@@ -303,7 +306,7 @@ def _secret_from(where: str, place: Place) -> str:
 
 def shown(given: Any) -> str:
     """What stands in the file, short enough for one line."""
-    text = f'"{given}"' if isinstance(given, str) else str(given)
+    text = f'"{given}"' if isinstance(given, str) else str(given).replace("'", '"')
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 60 else text[:59] + "…"
 
@@ -319,7 +322,10 @@ def _fraction(given: Any, wanted: str) -> tuple[str, float]:
     amount, slash, per = given.partition("/") if isinstance(given, str) else ("", "", "")
     if not slash:
         raise ValueError(f"{shown(given)} is not {wanted}")
-    per_s = duration(per if re.match(r"\s*\d", per) else f"1 {per.strip()}")
+    try:
+        per_s = duration(per)
+    except ValueError:
+        per_s = 0.0
     if per_s <= 0:
         raise ValueError(f"{shown(given)} is not {wanted}")
     return amount, per_s
