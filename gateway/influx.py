@@ -1,0 +1,314 @@
+"""The InfluxDB sink: line protocol made here, written to version 1 by our own hands and to 2 and 3 by
+influxdb-client.
+
+    water,station=kanysh-kyia-1,sensor=ph1 ph=7.1,ph_raw=7.12,ph_flag=1i 1795428000000
+    └ medium  └ tags: these two only       └ fields                     └ ms
+
+A point is told by measurement, tags and time, so writing it twice leaves one. Events may fall into the same
+millisecond, and a tag more would double points when it changes; so an event's time is its millisecond plus
+its sequence number (modulo a million) as nanoseconds: the same each time it is sent, another for each event,
+right to the millisecond. Events therefore go in a request of their own with precision ns.
+
+    event,station=kanysh-kyia-1 what="clock_step",detail="{\\"step_ms\\":412}",seq=18231i 1795428000000018231
+
+Sources: InfluxDB 1.8 documentation, "InfluxDB line protocol reference" and "InfluxDB API reference" (/write,
+/query); InfluxDB 2.7 documentation, "Write data with the InfluxDB API"; answers checked against InfluxDB
+1.6.7 and VictoriaMetrics 1.79 (/api/v2/write).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.errors import Refused, Unreachable
+from gateway.model import Body, Event, Flag, Reading, Record
+
+log = logging.getLogger(__name__)
+
+LINES = 5000
+"""Lines in a request at most; the maker's own advice for batches, and the best rate measured."""
+REQUEST_S = 30.0
+"""A request may take this long, connecting included. Not the end of a station: requests run in threads nobody
+waits for.
+"""
+HANGING_LIMIT = 4
+"""Requests that outlived their deadline and still hold a thread; with so many no new one is begun."""
+DETAIL_LIMIT = 32 * 1024
+"""Bytes of an event's detail; InfluxDB 1 takes strings up to 64 KB."""
+SAY_EVERY_S = 3600.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a server said to a write. `retry_after_s` where it named a time."""
+
+    status: int
+    text: str
+    retry_after_s: float | None = None
+
+
+class Door(Protocol):
+    """One way into a database. Blocks; called in a thread."""
+
+    where: str
+    """The address and database, for messages."""
+    remedy: str
+    """What to do when the database is not there."""
+
+    def write(self, lines: bytes, precision: str) -> Answer:
+        """Write lines; precision "ms" or "ns". Raises OSError when there was no answer."""
+        ...
+
+    def create(self) -> bool:
+        """Try to create the missing database; whether it is there now. Raises OSError."""
+        ...
+
+
+class InfluxSink:
+    """A sink for `gateway.follow`. `door` makes the way into the database, in a thread, at first use."""
+
+    in_flight = 2
+    beat_s: float | None = None
+
+    def __init__(
+        self, station: str, door: Callable[[], Door], *, send: Sequence[str] = ("reading", "event")
+    ) -> None:
+        self.batch_records = LINES
+        self.batch_bytes = 4 * 1024 * 1024
+        self.too_old = 0
+        """Points that the database did not keep because they are older than its retention policy."""
+        self._lines = Lines(station)
+        self._readings = "reading" in send
+        self._events = "event" in send
+        self._make_door = door
+        self._door: Door | None = None
+        self._making = threading.Lock()
+        self._create_tried = False
+        self._hanging = 0
+        self._said_s = -math.inf
+        self._unsaid = 0
+
+    def wants(self, body: Body) -> bool:
+        return bool(body.values) and self._readings if isinstance(body, Reading) else self._events
+
+    async def deliver(self, records: Sequence[Record]) -> None:
+        """Write the records. Raises as `gateway.follow.Sink` says."""
+        for precision in ("ms", "ns"):
+            some = [record for record in records if isinstance(record.body, Event) == (precision == "ns")]
+            if some:
+                await self._write(some, precision)
+        if len(records) >= self.batch_records < LINES:
+            self.batch_records = min(LINES, self.batch_records * 2)  # the line is quick again
+
+    async def beat(self) -> None:
+        return
+
+    def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
+        """That points were too old for the database: at once, then at most hourly with the sum."""
+        now_s = asyncio.get_running_loop().time()
+        if not self._unsaid or now_s - self._said_s < SAY_EVERY_S:
+            return []
+        points, self._unsaid, self._said_s = self._unsaid, 0, now_s
+        log.warning(
+            "influxdb: %d points are older than the database's retention policy and were not kept", points
+        )
+        return [("loss", {"records": points, "why": "older than the database's retention policy"})]
+
+    async def close(self) -> None:
+        return
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _write(self, records: Sequence[Record], precision: str) -> None:
+        try:
+            answer = await self._in_thread(lambda: self._post(records, precision))
+        except TimeoutError:
+            self.batch_records = max(len(records) // 2, 100)  # a slow line: smaller batches get through
+            raise Unreachable(f"{self._where}: no answer within {REQUEST_S:g} s") from None
+        except OSError as e:
+            raise Unreachable(f"{self._where}: {_plain(e)}") from e
+        self._judge(answer, len(records))
+
+    def _post(self, records: Sequence[Record], precision: str) -> Answer:
+        """In the thread: make the lines and write them; create a missing database, once."""
+        with self._making:
+            if self._door is None:
+                self._door = self._make_door()
+        door = self._door
+        lines = self._lines.join(records)
+        if not lines:
+            return Answer(204, "")
+        answer = door.write(lines, precision)
+        if answer.status == 404 and not self._create_tried:
+            self._create_tried = True
+            if door.create():
+                log.warning("influxdb: %s did not exist and was created", door.where)
+                answer = door.write(lines, precision)
+        return answer
+
+    def _judge(self, answer: Answer, records: int) -> None:
+        """Return when it was written. Raises Unreachable or Refused."""
+        status, text = answer.status, answer.text.strip()[:300]
+        said = f"{self._where}: {status} {text}"
+        if status in (200, 204):
+            self._create_tried = False
+            return
+        if status in (400, 422):
+            if "beyond retention policy" in text and "field type" not in text and "parse" not in text:
+                dropped = text.rpartition("dropped=")[2]
+                points = int(dropped) if dropped.isdigit() else records
+                self.too_old += points
+                self._unsaid += points
+                return  # the others are written; these the database will never keep, by its owner's wish
+            raise Refused(said)
+        if status == 413:
+            self.batch_bytes = max(self.batch_bytes // 2, 4096)
+            self.batch_records = max(min(self.batch_records, records) // 2, 1)
+            raise Refused(said)
+        if status in (401, 403):
+            raise Unreachable(
+                f"{self._where}: refuses us: check user and password, or the token ({status} {text})"
+            )
+        if status == 404:
+            remedy = self._door.remedy if self._door is not None else ""
+            raise Unreachable(f"{said}; {remedy}", answer.retry_after_s)
+        raise Unreachable(said, answer.retry_after_s)
+
+    @property
+    def _where(self) -> str:
+        return self._door.where if self._door is not None else "influxdb"
+
+    async def _in_thread(self, job: Callable[[], Answer]) -> Answer:
+        """Run the job in a thread of its own, which dies with the process: a hanging request holds up no end.
+
+        Raises TimeoutError after `REQUEST_S`; the thread is then left to itself, and counted.
+        """
+        if self._hanging >= HANGING_LIMIT:
+            raise OSError(f"{self._hanging} requests still hang")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+
+        def settle(answer: Answer | None, e: Exception | None) -> None:
+            self._hanging -= 1
+            if future.done():
+                return
+            if e is not None:
+                future.set_exception(e)
+            elif answer is not None:
+                future.set_result(answer)
+
+        def run() -> None:
+            answer: Answer | None = None
+            failed: Exception | None = None
+            try:
+                answer = job()
+            except OSError as e:
+                failed = e
+            finally:
+                failed = failed or (RuntimeError("the request ended in a defect") if answer is None else None)
+                try:
+                    loop.call_soon_threadsafe(settle, answer, failed)
+                except RuntimeError as e:
+                    log.debug("the loop has ended: %s", e)
+
+        self._hanging += 1
+        threading.Thread(target=run, name="influxdb", daemon=True).start()
+        async with asyncio.timeout(REQUEST_S):
+            return await future
+
+
+class Lines:
+    """Makes line protocol of records. Pure; keeps the escaped names."""
+
+    def __init__(self, station: str) -> None:
+        self._station = f",station={_tag(station)}"
+        self._heads: dict[tuple[str, str], str] = {}
+        self._fields: dict[str, str] = {}
+
+    def join(self, records: Iterable[Record]) -> bytes:
+        """One line each; records without a number and a flag give none."""
+        lines = []
+        for record in records:
+            body = record.body
+            line = self.reading(body) if isinstance(body, Reading) else self.event(record.seq, body)
+            if line:
+                lines.append(line)
+        return "\n".join(lines).encode("utf-8", "replace")
+
+    def reading(self, reading: Reading) -> str:
+        """The line of a reading, in ms; "" when it holds no value. What is no number is left out, its flag is
+        9.
+        """
+        key = (reading.medium, reading.sensor)
+        head = self._heads.get(key)
+        if head is None:
+            head = f"{_measurement(reading.medium)}{self._station}{_tag_if('sensor', reading.sensor)} "
+            self._heads[key] = head
+        fields = []
+        for name, v in reading.values.items():
+            key_text = self._fields.get(name) or self._field(name)
+            value, raw = v.value, v.raw
+            if value - value == 0 and raw - raw == 0:  # finite
+                fields.append(f"{key_text}={value!r},{key_text}_raw={raw!r},{key_text}_flag={v.flag:d}i")
+            else:
+                fields.append(f"{key_text}_flag={Flag.MISSING:d}i")
+        return f"{head}{','.join(fields)} {reading.at.utc_ms}" if fields else ""
+
+    def event(self, seq: int, event: Event) -> str:
+        """The line of an event, in ns (see the module's head)."""
+        detail = event.detail
+        head = f"{'alarm' if event.what == 'alarm' else 'event'}{self._station}"
+        sensor = detail.get("sensor")
+        if isinstance(sensor, str):
+            head += _tag_if("sensor", sensor)
+        text = msgspec.json.encode(detail)
+        if len(text) > DETAIL_LIMIT:
+            text = msgspec.json.encode({"too_long_bytes": len(text)})
+        fields = [f"what={_string(event.what)}", f"detail={_string(text.decode())}", f"seq={seq}i"]
+        if event.what == "alarm":
+            known = [name for name in ("rule", "state", "priority") if isinstance(detail.get(name), str)]
+            fields += [f"{name}={_string(detail[name])}" for name in known]
+        return f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
+
+    def _field(self, name: str) -> str:
+        key = self._fields[name] = _tag(name)
+        return key
+
+
+# Escapes: InfluxDB line protocol reference, "Special characters". A backslash is itself except before these
+# characters, and a
+# line break cannot be said outside of a string; so a name may not end in a backslash, and a line break
+# becomes a space.
+_MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ ", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
+_TAG = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
+_STRING = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
+
+
+def _measurement(text: str) -> str:
+    text = text.lstrip("#").rstrip("\\").translate(_MEASUREMENT)
+    return text or "_"
+
+
+def _tag(text: str) -> str:
+    return text.rstrip("\\").translate(_TAG) or "_"
+
+
+def _tag_if(key: str, text: str) -> str:
+    return f",{key}={_tag(text)}" if text else ""
+
+
+def _string(text: str) -> str:
+    return f'"{text.translate(_STRING)}"'
+
+
+def _plain(e: BaseException) -> str:
+    """The cause in one line, without the wrapping of the layers between."""
+    while e.__cause__ is not None or (e.__context__ is not None and not e.__suppress_context__):
+        e = e.__cause__ or e.__context__ or e
+    return (getattr(e, "strerror", None) or str(e) or type(e).__name__).splitlines()[0]

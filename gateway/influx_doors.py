@@ -1,0 +1,184 @@
+"""The ways into InfluxDB: version 1 by urllib3 on /write, versions 2 and 3 by influxdb-client's write API.
+
+Both are imported when a door is made, so a station without InfluxDB does not pay for them (influxdb-client:
+some 20 MB). Everything here blocks and runs in a thread (gateway.influx). Retrying is the follower's, so
+every retry of theirs is off.
+
+    POST /write?db=stations&precision=ms            version 1; basic authentication; body gzip
+    POST /api/v2/write?org=…&bucket=…&precision=ms  versions 2 and 3; "Authorization: Token …"
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from gateway.influx import Answer, Door
+
+CONNECT_S = 5.0
+READ_S = 20.0
+ANSWER_LIMIT = 64 * 1024
+"""Bytes read of an answer; an error text is shorter, and a hostile server's answer need not be read to its
+end.
+"""
+
+Secret = str | Callable[[], str] | None
+"""A secret, or how to get it: asked for at each request, so that a mended one counts without a restart."""
+
+
+def version1(
+    url: str, database: str, *, username: str | None = None, password: Secret = None, ca: str | None = None
+) -> Callable[[], Door]:
+    """A way into InfluxDB 1 (and whatever speaks its /write)."""
+    return lambda: _Version1(url, database, username, password, ca)
+
+
+def version2(
+    url: str, org: str, bucket: str, *, token: Secret = None, ca: str | None = None
+) -> Callable[[], Door]:
+    """A way into InfluxDB 2 or 3 (and whatever speaks /api/v2/write)."""
+    return lambda: _Version2(url, org, bucket, token, ca)
+
+
+class _Version1:
+    def __init__(
+        self, url: str, database: str, username: str | None, password: Secret, ca: str | None
+    ) -> None:
+        import urllib3
+
+        self.where = f"{url} database {database!r}"
+        quoted = database.replace("\\", "\\\\").replace('"', '\\"')
+        self._create = f'CREATE DATABASE "{quoted}"'
+        self.remedy = f"create it: influx -execute '{self._create}'"
+        self._url, self._database = url.rstrip("/"), database
+        self._username, self._password = username, password
+        self._http = urllib3.PoolManager(
+            num_pools=1,
+            maxsize=2,
+            retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+            ca_certs=ca,
+        )
+
+    def write(self, lines: bytes, precision: str) -> Answer:
+        return self._post("write", {"db": self._database, "precision": precision}, gzip.compress(lines, 1))
+
+    def create(self) -> bool:
+        answer = self._post("query", {"q": self._create}, None)
+        return answer.status == 200 and '"error"' not in answer.text
+
+    def _post(self, path: str, fields: Mapping[str, str], body: bytes | None) -> Answer:
+        import urllib3
+        from urllib3.util import make_headers
+
+        headers = {"User-Agent": "suuaba"}
+        if body is not None:
+            headers |= {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}
+        if self._username is not None:
+            headers |= make_headers(basic_auth=f"{self._username}:{_secret(self._password)}")
+        url = f"{self._url}/{path}?{_query(fields)}"
+        try:
+            answer = self._http.request(
+                "POST", url, body=body, headers=headers, redirect=False, preload_content=False
+            )
+            try:
+                text = answer.read(ANSWER_LIMIT)
+                answer.drain_conn()
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError as e:
+            raise ConnectionError(str(e)) from e
+        return Answer(answer.status, _error(text), _retry_after(answer.headers))
+
+
+class _Version2:
+    def __init__(self, url: str, org: str, bucket: str, token: Secret, ca: str | None) -> None:
+        self.where = f"{url} bucket {bucket!r}"
+        self.remedy = f"create it: influx bucket create --org {org} --name {bucket}"
+        self._url, self._org, self._bucket, self._token, self._ca = url, org, bucket, token, ca
+        self._made: tuple[str, Any] = ("", None)
+
+    def write(self, lines: bytes, precision: str) -> Answer:
+        import urllib3
+        from influxdb_client.rest import ApiException
+
+        try:
+            self._api().write(self._bucket, self._org, lines, precision)
+        except ApiException as e:
+            if not e.status:
+                raise ConnectionError(str(e.reason)) from e
+            return Answer(
+                e.status, _error(str(e.body or e.reason or "").encode()), _retry_after(e.headers or {})
+            )
+        except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as e:
+            raise ConnectionError(str(e)) from e
+        return Answer(204, "")
+
+    def create(self) -> bool:
+        return False  # a bucket needs rights that a station's token should not have
+
+    def _api(self) -> Any:
+        """influxdb-client's write API, made anew when the token changed."""
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+
+        token = _secret(self._token)
+        if self._made[1] is None or self._made[0] != token:
+            client = InfluxDBClient(
+                self._url,
+                token,
+                org=self._org,
+                enable_gzip=True,
+                timeout=(int(CONNECT_S * 1000), int(READ_S * 1000)),
+                ssl_ca_cert=self._ca,
+                retries=False,
+            )
+            self._made = (token, client.write_api(write_options=SYNCHRONOUS))
+        return self._made[1]
+
+
+def _secret(secret: Secret) -> str:
+    return (secret() if callable(secret) else secret) or ""
+
+
+def _query(fields: Mapping[str, str]) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode(fields)
+
+
+def _error(body: bytes) -> str:
+    """The reason in an answer: {"error":"…"} of versions 1 and 3, {"code":"…","message":"…"} of version 2, or
+    the text.
+    """
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body.decode("utf-8", "replace")
+    if isinstance(said, dict):
+        for key in ("error", "message"):
+            if isinstance(said.get(key), str):
+                return str(said[key])
+    return body.decode("utf-8", "replace")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After, which is a number or a date (RFC 9110, 10.2.3); a date counts from the
+    answer's own.
+    """
+    said = headers.get("Retry-After")
+    if said is None:
+        return None
+    try:
+        return max(float(int(said)), 0.0)
+    except ValueError:
+        pass
+    try:
+        until, now = parsedate_to_datetime(said), parsedate_to_datetime(headers.get("Date", ""))
+        return max((until - now).total_seconds(), 0.0)
+    except (ValueError, TypeError, IndexError):
+        return None

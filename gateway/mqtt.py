@@ -1,0 +1,244 @@
+"""The MQTT sink: readings and events as JSON at QoS 1, a birth and a last will, alarms retained.
+
+    suuaba/1/STATION/status           retained {"state":"online",…}; last will {"state":"offline",…}
+    suuaba/1/STATION/reading/SENSOR   {"station":"kyia-1","seq":18231,"time":"2026-11-23T10:00:00.000Z", …}
+    suuaba/1/STATION/event            {"station":…,"seq":…,"time":…,"what":"clock_step","detail":{…}, …}
+    suuaba/1/STATION/alarm/RULE       retained: the alarm's present state
+
+What the messages look like is said in gateway.mqtt_messages. A message may come twice (at least once): its
+`seq` tells. MQTT 5 is tried first and MQTT 3.1.1 where the broker knows no other. With MQTT 5 a broker says
+when it does not let us publish; with 3.1.1 it acknowledges and drops (OASIS MQTT 5.0, 3.4.2.1; 3.1.1,
+3.3.5.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.errors import Refused, Unreachable
+from gateway.model import Body, Reading, Record, Stamp
+from gateway.mqtt_messages import StatusMessage, alarm_json, encode, event_json, iso, level, reading_json
+
+if TYPE_CHECKING:
+    from gateway.mqtt_link import Broker, MqttLink
+
+log = logging.getLogger(__name__)
+
+WINDOW = 100
+"""Messages under way without acknowledgement; fewer where the broker allows fewer (Mosquitto: 20). More is
+slower (measured).
+"""
+STATUS_S = 60.0
+KEEPALIVE_S = 30
+"""A broker publishes the last will after one and a half times this (MQTT 5.0, 3.1.2.10)."""
+ANSWER_S = 15.0
+PAYLOAD_LIMIT = 64 * 1024
+"""A message above is refused here: some brokers hang up on it, and it would hold up everything behind it."""
+
+
+class MqttSink:
+    """A sink for `gateway.follow`. Connects with the first beat and holds the connection; after a failure,
+    anew.
+
+    `url` is mqtt://HOST[:1883] or mqtts://HOST[:8883]. A password given as a function is asked for at every
+    connection, so that a mended secret counts without a restart. `health` gives what the status message shows
+    beside the state.
+    """
+
+    in_flight = 1  # the window is inside the batch
+    batch_records = 500
+    batch_bytes = 256 * 1024
+
+    def __init__(
+        self,
+        station: str,
+        url: str,
+        *,
+        stamp: Callable[[], Stamp],
+        username: str | None = None,
+        password: str | Callable[[], str] | None = None,
+        ca: str | None = None,
+        send: Sequence[str] = ("reading", "event"),
+        health: Callable[[], Mapping[str, Any]] = dict,
+        keepalive_s: int = KEEPALIVE_S,
+        answer_s: float = ANSWER_S,
+        status_s: float = STATUS_S,
+    ) -> None:
+        parts = urlsplit(url)
+        tls = parts.scheme == "mqtts"
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ValueError(f"{url!r} is not mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+        self.beat_s: float | None = status_s
+        self.version: int | None = None
+        """The version of MQTT in use: 5 or 4 (3.1.1); None before the first connection."""
+        self._station = station
+        self._host, self._port, self._tls = parts.hostname, parts.port or (8883 if tls else 1883), tls
+        self._username, self._password, self._ca = username, password, ca
+        self._keepalive_s, self._answer_s = keepalive_s, answer_s
+        self._readings = "reading" in send
+        self._events = "event" in send
+        self._stamp, self._health = stamp, health
+        self._root = f"suuaba/1/{level(station)}"
+        self._topics: dict[str, str] = {}
+        self._link: MqttLink | None = None
+        self._confirmed: set[int] = set()  # of a batch that comes again: these need not go again
+        self._remarks: list[tuple[str, dict[str, object]]] = []
+
+    def wants(self, body: Body) -> bool:
+        return self._readings if isinstance(body, Reading) else self._events
+
+    async def deliver(self, records: Sequence[Record]) -> None:
+        """Publish the records. Raises as `gateway.follow.Sink` says."""
+        link = await self._connected()
+        wrong: list[str] = []
+        try:
+            answers = await link.send(self._messages(records, wrong))
+        except Unreachable:
+            self._confirmed |= link.answers.confirmed
+            await self._drop()
+            raise
+        self._confirmed |= answers.confirmed
+        if answers.mendable:
+            reason = next(iter(answers.mendable.values()))
+            raise Unreachable(f"{link.broker}: the broker does not take our messages: {reason}")
+        if answers.refused or wrong:
+            raise Refused("; ".join(sorted({*answers.refused.values(), *wrong}))[:500])
+        self._confirmed.difference_update(record.seq for record in records)
+
+    async def beat(self) -> None:
+        """Connect if need be, and publish the retained status. Raises Unreachable."""
+        if self._link is None or not self._link.is_open:
+            await self._connected()
+            return
+        try:
+            await self._publish_status(self._link, self._online())
+        except Unreachable:
+            await self._drop()
+            raise
+
+    def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
+        said, self._remarks = self._remarks, []
+        return said
+
+    async def close(self) -> None:
+        """Publish that the station stops, and disconnect. Never raises."""
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if link.is_open:
+            offline = StatusMessage("offline", self._station, iso(self._stamp().utc_ms), "stopped")
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._publish_status(link, offline)
+            except (Unreachable, TimeoutError) as e:
+                log.debug("saying goodbye: %s", e)  # the broker then publishes the last will
+        await link.close(0.5)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _messages(
+        self, records: Sequence[Record], wrong: list[str]
+    ) -> Iterator[tuple[int, str, bytes, bool]]:
+        for record in records:
+            seq = record.seq
+            if seq in self._confirmed:
+                continue
+            try:
+                topic, payload, retain = self._message(seq, record.body)
+            except (ValueError, TypeError, msgspec.EncodeError) as e:
+                wrong.append(f"cannot be written as JSON: {e}")
+                continue
+            if len(payload) > PAYLOAD_LIMIT:
+                wrong.append(f"a message of {len(payload)} bytes is above the limit of {PAYLOAD_LIMIT}")
+                continue
+            yield seq, topic, payload, retain
+
+    def _message(self, seq: int, body: Body) -> tuple[str, bytes, bool]:
+        if isinstance(body, Reading):
+            topic = self._topics.get(body.sensor)
+            if topic is None:
+                topic = self._topics[body.sensor] = f"{self._root}/reading/{level(body.sensor)}"
+            return topic, reading_json(self._station, seq, body), False
+        if body.what == "alarm":
+            rule = level(str(body.detail.get("rule", "")))
+            return f"{self._root}/alarm/{rule}", alarm_json(self._station, seq, body), True
+        return f"{self._root}/event", event_json(self._station, seq, body), False
+
+    def _online(self) -> StatusMessage:
+        return StatusMessage("online", self._station, iso(self._stamp().utc_ms), "", dict(self._health()))
+
+    async def _publish_status(self, link: MqttLink, message: StatusMessage) -> None:
+        answers = await link.send([(0, f"{self._root}/status", encode(message), True)])
+        reasons = [*answers.mendable.values(), *answers.refused.values()]
+        if reasons:
+            raise Unreachable(f"{link.broker}: the broker does not take our status: {reasons[0]}")
+
+    async def _connected(self) -> MqttLink:
+        """The connection, made anew if need be, with the birth published. Raises Unreachable."""
+        if self._link is not None:
+            if self._link.is_open:
+                return self._link
+            await self._drop()
+        link = self._link = await self._connect()
+        try:
+            await self._publish_status(link, self._online())
+        except Unreachable:
+            await self._drop()
+            raise
+        return link
+
+    async def _connect(self) -> MqttLink:
+        """Connect with the version that worked last, or else the other. Raises Unreachable."""
+        from gateway.mqtt_link import NAMES, VersionRefused
+
+        broker = self._broker()
+        versions = (4, 5) if self.version == 4 else (5, 4)
+        said = ""
+        for version in versions:
+            try:
+                link = await self._open(broker, version)
+            except VersionRefused as e:
+                said = str(e)
+                continue
+            if version != self.version and version == 4:
+                log.warning("mqtt: %s does not speak MQTT 5: falling back to MQTT 3.1.1 (%s)", broker, said)
+                self._remarks.append(("mqtt_version", {"broker": str(broker), "version": NAMES[version]}))
+            elif version != self.version:
+                log.info("mqtt: %s: connected with %s", broker, NAMES[version])
+            self.version = version
+            return link
+        raise Unreachable(said)
+
+    async def _open(self, broker: Broker, version: int) -> MqttLink:
+        from gateway.mqtt_link import MqttLink
+
+        will = StatusMessage("offline", self._station, why="connection lost")
+        try:
+            link = MqttLink(broker, version, WINDOW, (f"{self._root}/status", encode(will)))
+        except OSError as e:  # ssl.SSLError is one
+            raise Unreachable(f"{broker}: the file with authorities {self._ca!r} cannot be used: {e}") from e
+        await link.open()
+        return link
+
+    def _broker(self) -> Broker:
+        from gateway.mqtt_link import Broker
+
+        try:
+            password = self._password() if callable(self._password) else self._password
+        except OSError as e:
+            raise Unreachable(f"the password cannot be read: {e}") from e
+        return Broker(
+            self._host, self._port, f"suuaba-{self._station}", self._username, password, self._tls, self._ca,
+            self._keepalive_s, self._answer_s,
+        )  # fmt: skip
+
+    async def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close(0.5)

@@ -1,0 +1,186 @@
+"""What the station publishes by MQTT, as structs; their JSON and docs/schema/ are both made from these
+definitions.
+
+    {"station":"kyia-1","seq":18231,"time":"2026-11-23T10:00:00.000Z","sensor":"ph1","model":"yosemitech-y532",
+     "medium":"water","values":{"ph":{"raw":7.12,"value":7.1,"unit":"pH","flag":1}},"calibration":4,"clock":"synced"}
+
+Pure: no I/O. JSON has no NaN and no infinity: such a number is published as null with flag 9 (missing).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.model import Event, Flag, Reading, Stamp
+
+Clock = Literal["synced", "unsynced"]
+FlagNumber = Annotated[
+    int,
+    msgspec.Meta(
+        description="QARTOD: 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing",
+        extra_json_schema={"enum": [1, 2, 3, 4, 9]},
+    ),
+]
+Time = Annotated[
+    str,
+    msgspec.Meta(
+        description="UTC, ISO 8601 with milliseconds", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+    ),
+]
+Seq = Annotated[
+    int,
+    msgspec.Meta(ge=1, description="the journal's number: grows by one for every record, never used again"),
+]
+
+
+class ValueMessage(msgspec.Struct, omit_defaults=True):
+    """One number: `raw` as the instrument said it, `value` corrected; both null when there is no number."""
+
+    raw: float | None
+    value: float | None
+    unit: str
+    flag: FlagNumber
+    why: str = ""
+
+
+class ReadingMessage(msgspec.Struct):
+    """One answer of one instrument."""
+
+    station: str
+    seq: Seq
+    time: Time
+    sensor: str
+    model: str
+    medium: str
+    values: dict[str, ValueMessage]
+    calibration: int
+    clock: Clock
+
+
+class EventMessage(msgspec.Struct):
+    """Something that happened at the station."""
+
+    station: str
+    seq: Seq
+    time: Time
+    what: str
+    detail: dict[str, Any]
+    clock: Clock
+
+
+class AlarmMessage(msgspec.Struct):
+    """The present state of an alarm."""
+
+    station: str
+    seq: Seq
+    time: Time
+    rule: str
+    detail: dict[str, Any]
+    clock: Clock
+
+
+class StatusMessage(msgspec.Struct, omit_defaults=True):
+    """Whether the station is there. As a last will it has no time: the broker publishes it."""
+
+    state: Literal["online", "offline"]
+    station: str
+    time: Time | None = None
+    why: str = ""
+    health: dict[str, Any] = {}
+
+
+MESSAGES: dict[str, type[msgspec.Struct]] = {
+    "reading": ReadingMessage,
+    "event": EventMessage,
+    "alarm": AlarmMessage,
+    "status": StatusMessage,
+}
+
+
+def schemas() -> dict[str, str]:
+    """The JSON Schema of each message as text, by the name of its file in docs/schema/."""
+    made = {}
+    for name, message in MESSAGES.items():
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(message)}
+        made[f"{name}.schema.json"] = msgspec.json.format(encode(schema), indent=2).decode() + "\n"
+    return made
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def reading_json(station: str, seq: int, reading: Reading) -> bytes:
+    """The payload of a reading. Raises ValueError for a time that no calendar has."""
+    values = {q: ValueMessage(v.raw, v.value, v.unit, v.flag, v.why) for q, v in reading.values.items()}
+    payload = _reading_json(station, seq, reading, values)
+    if (
+        b"null" in payload
+    ):  # JSON has no NaN: msgspec writes null; such a number is missing, whatever its flag said
+        for name, v in values.items():
+            if v.raw is None or v.value is None or v.raw - v.raw != 0 or v.value - v.value != 0:
+                values[name] = ValueMessage(None, None, v.unit, Flag.MISSING.value, v.why or "not a number")
+        payload = _reading_json(station, seq, reading, values)
+    return payload
+
+
+def event_json(station: str, seq: int, event: Event) -> bytes:
+    """The payload of an event. Raises ValueError for a time that no calendar has, TypeError for what JSON
+    cannot say.
+    """
+    at = event.at
+    return encode(EventMessage(station, seq, iso(at.utc_ms), event.what, event.detail, _clock(at)))
+
+
+def alarm_json(station: str, seq: int, event: Event) -> bytes:
+    """The payload of an Event "alarm". Raises as `event_json` does."""
+    at, rule = event.at, str(event.detail.get("rule", ""))
+    return encode(AlarmMessage(station, seq, iso(at.utc_ms), rule, event.detail, _clock(at)))
+
+
+def iso(utc_ms: int) -> str:
+    """UTC as ISO 8601 with milliseconds: 2026-11-23T10:00:00.000Z. Raises ValueError beyond the year 9999."""
+    global _second
+    second, ms = divmod(utc_ms, 1000)
+    if second != _second[0]:
+        if not -62_135_596_800 <= second <= 253_402_300_799:  # the years 1 and 9999
+            raise ValueError(f"no calendar has {utc_ms} ms")
+        t = time.gmtime(second)
+        text = f"{t.tm_year:04}-{t.tm_mon:02}-{t.tm_mday:02}T{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02}"
+        _second = (second, text)
+    return f"{_second[1]}.{ms:03}Z"
+
+
+_second = (0, "1970-01-01T00:00:00")  # readings come many to a second
+
+
+def _clock(at: Stamp) -> Clock:
+    return "synced" if at.synced else "unsynced"
+
+
+def _reading_json(station: str, seq: int, reading: Reading, values: dict[str, ValueMessage]) -> bytes:
+    at = reading.at
+    return encode(
+        ReadingMessage(
+            station,
+            seq,
+            iso(at.utc_ms),
+            reading.sensor,
+            reading.model,
+            reading.medium,
+            values,
+            reading.calibration,
+            _clock(at),
+        )
+    )
+
+
+def level(text: str) -> str:
+    """Text as one level of a topic: a wildcard, a separator or a control character becomes "-"."""
+    return _NOT_IN_LEVEL.sub("-", text)[:200] or "-"
+
+
+_NOT_IN_LEVEL = re.compile(r"[+#/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
