@@ -18,6 +18,7 @@ After a killed process nothing is missing: what was committed is in the kernel's
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from bisect import bisect_right
 from collections import deque
@@ -94,8 +95,6 @@ class Journal:
         limit_bytes: int | None = None,
     ) -> None:
         self.folder = folder
-        self.trouble: str | None = None
-        """Why the disk takes nothing at present, or None."""
         self._clock = clock
         self._folds = list(folds)
         self._commit_s, self._sync_s = commit_s, sync_s
@@ -114,10 +113,17 @@ class Journal:
         self._recent: list[Record] = []
         self._unsettled = 0  # how many of the recent records are not in SQLite yet
         self._unsettled_bytes = 0
+        self._settle_at_bytes = SETTLE_BYTES
         self._settled_s = 0.0
         self._synced_s = 0.0
         self._unsynced = False
         self._read: list[Record] = []  # the block in which a late follower is
+        self._troubles: dict[str, str] = {}  # what the disk does not take at present, and why
+
+    @property
+    def trouble(self) -> str | None:
+        """What the disk does not take at present, and why; None when all is well."""
+        return "; ".join(f"{what}: {why}" for what, why in self._troubles.items()) or None
 
     async def open(self) -> None:
         """Open, repair and replay; what was found (a loss, an unreadable file) is appended as events.
@@ -264,18 +270,25 @@ class Journal:
                 await self._commit(durable=self._unsynced and last_s - self._synced_s >= self._sync_s)
 
     async def close(self) -> None:
-        """Commit and settle what is there and mark a clean end. Raises JournalError."""
+        """Commit and settle what is there and mark a clean end. Raises JournalError when the disk does not
+        take it.
+        """
         async with self._lock:
-            await self._commit(durable=False)
-            if self._pending:
-                raise JournalError(f"{self.folder}: {self.trouble}; {len(self._pending)} records are lost")
-            self._memory.closed = True
-            self._memory.reserved = self._next_seq
-            await self._settle()
-            await self._in_thread(self._disk.close)
-        self._thread.shutdown()
+            try:
+                await self._commit(durable=True, settle=False)
+                if self._pending:
+                    raise JournalError(
+                        f"{self.folder}: {self.trouble}; {len(self._pending)} records are lost"
+                    )
+                self._memory.closed = True
+                self._memory.reserved = self._next_seq
+                with contextlib.suppress(OSError):  # then the tail keeps them: the next start repairs
+                    await self._settle()
+            finally:
+                await self._in_thread(self._disk.close)
+                self._thread.shutdown()
 
-    async def _commit(self, *, durable: bool) -> None:
+    async def _commit(self, *, durable: bool, settle: bool = True) -> None:
         self._dirty.clear()
         records, lines = list(self._pending), []
         if records and records[-1].seq >= self._memory.reserved:
@@ -302,9 +315,7 @@ class Journal:
             self._derived |= derived
             self._no_space(e)
             return
-        if self.trouble is not None:
-            log.warning("journal: the disk takes records again")
-            self.trouble = None
+        self._well("records")
         self._unsynced = not durable
         loop = asyncio.get_running_loop()
         if durable:
@@ -318,23 +329,38 @@ class Journal:
             self._committed.set()
             self._committed = asyncio.Event()
         self._unsettled_bytes += len(text)
-        if self._unsettled_bytes >= SETTLE_BYTES or loop.time() - self._settled_s >= SETTLE_S:
-            await self._settle()
+        old = loop.time() - self._settled_s >= SETTLE_S
+        if settle and (old or self._unsettled_bytes >= self._settle_at_bytes):
             await self._retain()
+            try:
+                await self._settle()
+            except OSError as e:
+                self._trouble("blocks", e)  # the tail has the records, and grows
+                self._settle_at_bytes = self._unsettled_bytes + SETTLE_BYTES
+                self._settled_s = loop.time()
+            else:
+                self._well("blocks")
+                self._settle_at_bytes = SETTLE_BYTES
 
     def _no_space(self, e: OSError) -> None:
-        """The disk took nothing: keep what is pending, up to the limit, and try again with the next
-        commit.
-        """
-        if self.trouble is None:
-            log.error("journal: %s: %s; records wait in memory", self.folder, e.strerror)
-        self.trouble = e.strerror or str(e)
+        """The disk took nothing: keep what is pending, up to the limit, and try again with the next commit."""
+        self._trouble("records", e)
         self._dirty.set()
         lost = len(self._pending) - PENDING_LIMIT
         if lost > 0:
             gone = [self._pending.popleft() for _ in range(lost)]
-            detail = {"from_seq": gone[0].seq, "to_seq": gone[-1].seq, "records": lost, "why": self.trouble}
+            why = e.strerror or str(e)
+            detail = {"from_seq": gone[0].seq, "to_seq": gone[-1].seq, "records": lost, "why": why}
             self.append([Event(self._clock.stamp(), "loss", detail)])
+
+    def _trouble(self, what: str, e: OSError) -> None:
+        if what not in self._troubles:
+            log.error("journal: the disk takes no %s: %s", what, e.strerror)
+        self._troubles[what] = e.strerror or str(e)
+
+    def _well(self, what: str) -> None:
+        if self._troubles.pop(what, None) is not None:
+            log.warning("journal: the disk takes %s again", what)
 
     async def _settle(self) -> None:
         """Move the unsettled records into one SQLite block and begin the tail's next generation."""

@@ -6,6 +6,7 @@ The journal calls it from one thread, one job at a time. It decides nothing abou
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import zlib
@@ -19,6 +20,10 @@ from gateway.journal_store import Block, Memory, Store
 from gateway.journal_tail import TailFile, read_tail
 from gateway.model import Record
 
+KEEP_FREE_BYTES = 500_000_000
+"""What the system needs: with less free on the disk the journal grows no more, it forgets instead."""
+SPARE_BYTES = 2_000_000
+"""Room inside the SQLite file that is made when it may not grow: what comes goes there."""
 FORGET_AT_ONCE = 200
 """Blocks removed in one go at most, so that retention never holds the disk for long."""
 
@@ -59,6 +64,7 @@ class Disk:
         self.folder = folder
         self._store: Store | None = None
         self._tail: TailFile | None = None
+        self._memory = Memory()
         self._lock_fd = -1
 
     def recover(self, boot: str, now_ms: int) -> Recovered:
@@ -123,7 +129,7 @@ class Disk:
         """Keep the records as one block in SQLite, and begin the tail's next generation.
         `memory.generation` grows by one.
 
-        Raises JournalError (nothing has changed then, and the tail goes on) or OSError.
+        Raises OSError or JournalError; nothing has changed then, and the tail goes on.
         """
         if self._store is None:
             raise JournalError(f"{self.folder}: not open")
@@ -138,13 +144,25 @@ class Disk:
         if self._tail is not None:
             memory.generation = self._tail.generation
         self._store.settle(block, memory)
+        self._memory = memory
         if self._tail is not None:
             self._tail.close()
             self._tail = None
         if not memory.closed:
-            self._tail = TailFile(self.folder / "tail", memory.generation + 1)
-            # The tail alone must say how far the numbers went, should the SQLite file ever be unreadable.
-            self._tail.write(_line.encode({"reserved": memory.reserved, "boot": memory.boot}) + b"\n")
+            with contextlib.suppress(OSError):  # the next write tries again, and says why it cannot
+                self._tail = self._begin()
+
+    def _begin(self) -> TailFile:
+        """The next generation. It says by itself how far the numbers went, should SQLite's file be
+        unreadable.
+        """
+        tail = TailFile(self.folder / "tail", self._memory.generation + 1)
+        try:
+            tail.write(_line.encode({"reserved": self._memory.reserved, "boot": self._memory.boot}) + b"\n")
+        except OSError:
+            tail.close()
+            raise
+        return tail
 
     def load(self, seq: int) -> list[Record]:
         """The records of the first block beyond `seq`; empty when SQLite has none. Raises JournalError."""
@@ -168,7 +186,9 @@ class Disk:
             oldest = self._store.oldest()
             if oldest is None:
                 break
-            full = limit_bytes is not None and self._store.used_bytes() > limit_bytes
+            used, spare = self._store.used_bytes()
+            full = limit_bytes is not None and used > limit_bytes
+            full = full or (self.free_bytes() < KEEP_FREE_BYTES and spare < SPARE_BYTES)
             old = before_ms is not None and oldest.to_ms < before_ms and oldest.last_seq <= slowest_seq
             if not (full or old):
                 break
@@ -177,6 +197,11 @@ class Disk:
                 first = max(oldest.first_seq, slowest_seq + 1)
                 lost = (lost[0] if lost else first, oldest.last_seq)
         return lost
+
+    def free_bytes(self) -> int:
+        """What the disk has left for a plain user."""
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
 
     def close(self) -> None:
         if self._tail is not None:

@@ -7,6 +7,7 @@ journal's own thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -31,6 +32,7 @@ CREATE INDEX IF NOT EXISTS block_time ON block (to_ms);
 CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 VERSION = 1
+_TAKES_NOTHING = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN")
 
 
 class Memory(msgspec.Struct):
@@ -132,6 +134,8 @@ class Store:
         except sqlite3.Error as e:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if getattr(e, "sqlite_errorname", "").startswith(_TAKES_NOTHING):
+                raise OSError(errno.ENOSPC, f"{self.path.name}: {e}") from e
             raise JournalError(f"{self.path}: {e}") from e
 
     def block_after(self, seq: int) -> Block | None:
@@ -150,12 +154,12 @@ class Store:
         except sqlite3.Error as e:
             raise JournalError(f"{self.path}: {e}") from e
 
-    def used_bytes(self) -> int:
-        """Bytes of the file that hold something."""
+    def used_bytes(self) -> tuple[int, int]:
+        """Bytes of the file that hold something, and bytes that are free for what comes."""
         pages, free, size = (
             int(self._one(f"PRAGMA {what}")[0]) for what in ("page_count", "freelist_count", "page_size")
         )
-        return (pages - free) * size
+        return (pages - free) * size, free * size
 
     def check(self) -> list[str]:
         """SQLite's own integrity check: the mistakes found, none when the file is whole. Reads the whole

@@ -9,13 +9,16 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from gateway import journal as journal_module
+from gateway import journal_disk
 from gateway.clock import Clock
 from gateway.errors import JournalError
 from gateway.journal import Journal
+from gateway.journal_store import Block, Memory
 from gateway.journal_tail import TailFile, read_tail
 from gateway.model import Body, Event, Reading, Record, Stamp, Value
 
@@ -315,7 +318,7 @@ def test_a_full_disk_loses_and_doubles_nothing_when_space_returns(
         monkeypatch.setattr(os, "pwrite", full)
         journal.append([reading(clock, 2.0)])
         await journal.sync()
-        assert journal.trouble == "No space left on device"
+        assert journal.trouble == "records: No space left on device"
         assert numbers(await everything(journal)) == [1.0]  # nothing is claimed that is not there
         monkeypatch.setattr(os, "pwrite", really)
         journal.append([reading(clock, 3.0)])
@@ -414,7 +417,7 @@ def test_two_processes_cannot_share_a_journal(tmp_path: Path) -> None:
 
 
 def test_retention_keeps_what_followers_want_until_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(journal_module, "SETTLE_BYTES", 200)
     monkeypatch.setattr(journal_module, "RECENT", 1)
@@ -441,9 +444,80 @@ def test_retention_keeps_what_followers_want_until_the_limit(
         await small.open()
         await fill(small, 1)
         await small.sync()
-        loss = events(await everything(small), "loss")[0]
-        assert loss["from_seq"] == 31
-        assert loss["not_delivered_to"] == ["mqtt"]
+        loss = events(await everything(small), "loss")
+        assert loss[-1]["not_delivered_to"] == ["mqtt"]
         await small.close()
+
+    play(job)
+    assert "records 31 to 42 went before mqtt had them" in caplog.text
+
+
+def test_a_nearly_full_disk_keeps_the_journal_from_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 20_000)
+    monkeypatch.setattr(journal_disk, "SPARE_BYTES", 20_000)
+    clock = FixedClock()
+
+    async def fill(journal: Journal) -> int:
+        for _ in range(40):
+            journal.append([reading(clock, random.random()) for _ in range(100)])
+            await journal.sync()
+        return size()
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in tmp_path.iterdir())
+
+    async def job() -> None:
+        journal = Journal(tmp_path, clock)
+        await journal.open()
+        roomy = [await fill(journal) for _ in range(2)]
+        monkeypatch.setattr(journal_disk, "KEEP_FREE_BYTES", 1 << 60)
+        tight = [await fill(journal) for _ in range(3)]
+        assert roomy[1] - roomy[0] > 50_000
+        assert tight[2] - tight[0] < 10_000
+        assert (await everything(journal))[0].seq > 1
+        await journal.close()
+
+    random = Random(1)
+    play(job)
+
+
+def test_blocks_that_find_no_room_stay_in_the_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 500)
+    clock = FixedClock()
+    full = True
+
+    async def job() -> None:
+        nonlocal full
+        journal = Journal(tmp_path, clock)
+        await journal.open()
+        store = journal._disk._store
+        assert store is not None
+        settle = store.settle
+
+        def refusing(block: Block | None, memory: Memory) -> None:
+            if full:
+                raise OSError(errno.ENOSPC, "database or disk is full")
+            settle(block, memory)
+
+        monkeypatch.setattr(store, "settle", refusing)
+        for i in range(30):
+            journal.append([reading(clock, float(i))])
+            await journal.sync()
+        assert journal.trouble == "blocks: database or disk is full"
+        assert numbers(await everything(journal)) == [float(i) for i in range(30)]
+        full = False
+        for i in range(30, 40):
+            journal.append([reading(clock, float(i))])
+            await journal.sync()
+        assert journal.trouble is None
+        full = True
+        journal.append([reading(clock, 40.0)])
+        await journal.close()  # the last block finds no room either
+        again = Journal(tmp_path, clock)
+        await again.open()
+        assert numbers(await everything(again)) == [float(i) for i in range(41)]
+        await again.close()
 
     play(job)
