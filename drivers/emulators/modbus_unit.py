@@ -28,9 +28,9 @@ EAR_LIMIT = 600
 
 TYPICAL = {
     "ph": 7.2, "water_temperature": 11.5, "electrode_potential": -12.0, "turbidity": 8.0, "orp": 210.0,
-    "suspended_solids": 12.0, "conductivity": 420.0, "air_temperature": 4.0, "humidity": 55.0, "pressure": 830.0,
-    "pm10": 24.0, "pm2_5": 11.0, "pv_voltage": 17.5, "pv_current": 2.1, "power": 36.0, "voltage": 12.9,
-    "current": 1.8, "charge": 87.0, "battery_temperature": 9.0,
+    "suspended_solids": 12.0, "conductivity": 420.0, "air_temperature": 4.0, "humidity": 55.0,
+    "pressure": 830.0, "pm10": 24.0, "pm2_5": 11.0, "pv_voltage": 17.5, "pv_current": 2.1, "power": 36.0,
+    "voltage": 12.9, "current": 1.8, "charge": 87.0, "battery_temperature": 9.0,
 }  # fmt: skip
 """What is measured where the world does not say."""
 
