@@ -184,8 +184,8 @@ class Modem:
         """Read the store. What it gives stays there until `forget`. Raises SmsRetry, SmsFix."""
         async with self._turn():
             await self._session.be_ready()
-            events = [self._session.at.events.popleft() for _ in range(len(self._session.at.events))]
             listed = await self._list()
+            events = [self._session.at.events.popleft() for _ in range(len(self._session.at.events))]
             known = {place for place, _ in listed}
             for kind, memory, number in events:
                 if kind == "CDSI" and (memory, number) not in known:
@@ -369,7 +369,11 @@ class Modem:
         try:
             yield
         finally:
-            await self._session.ask(f'AT+CPMS="{self._session.memory}"')
+            try:
+                await self._session.ask(f'AT+CPMS="{self._session.memory}"')
+            except SmsError:
+                self._session.set_up_again()
+                raise
 
     async def _sort(
         self,

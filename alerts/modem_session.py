@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from alerts.at import AtError, Dialogue, Restarted
-from alerts.cms import SmsError, SmsFix, SmsRetry, error_of
+from alerts.cms import SmsFix, SmsRetry, error_of
 from drivers.base import InstrumentError, NoAnswer, PortLost
 from drivers.link import Link
 
@@ -96,7 +96,9 @@ class Session:
     def lost_thread(self, why: Exception) -> SmsRetry:
         """Remember that the modem must be found again before the next command."""
         if isinstance(why, Restarted):
+            self.restarts += 1
             self._started = False
+            log.warning("%s: the modem has restarted by itself", self.link.port)
             return SmsRetry("the modem restarted")
         if isinstance(why, PortLost):
             self._started = False
@@ -108,13 +110,17 @@ class Session:
 
     async def be_ready(self) -> None:
         """Bring the modem to where commands are answered, as far up the ladder as needed and allowed."""
-        if self.at.restarted and self._started:
-            self.restarts += 1
-            self._started = False
-            log.warning("%s: the modem has restarted by itself", self.link.port)
+        if self._started and self.link.is_open:
+            try:
+                await self.at.quiet(0.0)  # what it said since: a restart too
+            except PortLost as e:
+                self.lost_thread(e)
+        if self._started and self.at.restarted:
+            self.lost_thread(Restarted())
         if self._started and self.link.is_open and not self.doubt:
             return
-        why: SmsError | None = None
+        why = SmsRetry("the modem does not answer")
+        self.at.watch_restarts = False
         for name, rung in (
             ("resync", self._resync),
             ("reopen the port", self._reopen),
@@ -124,15 +130,21 @@ class Session:
             try:
                 if not await rung():
                     continue
-                self.doubt = False
-                if not self._started:
+                if not self._started or self.at.restarted:
                     await self._set_up()
-                return
             except (InstrumentError, Restarted) as e:
                 why = self.lost_thread(e)
-                self.doubt = True
                 log.info("%s: modem: %s: %s", self.link.port, name, e)
-        raise why or SmsRetry("the modem does not answer")
+            else:
+                self.doubt = False
+                self.at.watch_restarts = True
+                return
+        self.doubt = True
+        raise why
+
+    def set_up_again(self) -> None:
+        """Something of the set-up may be lost."""
+        self._started = False
 
     async def _resync(self) -> bool:
         await self.link.open()
@@ -179,7 +191,6 @@ class Session:
 
     async def _set_up(self) -> None:
         """Set everything up. Raises SmsFix, SmsRetry, InstrumentError."""
-        self.at.watch_restarts = False
         try:
             for _ in range(3):  # again when it started anew meanwhile, as it says after a restart or a PIN
                 self.at.restarted = False
@@ -188,7 +199,6 @@ class Session:
                     break
         except AtError as e:
             raise error_of(e.source, e.code, e.text) from e
-        self.at.watch_restarts = True
         self.at.restarted = False
         self._started = True
 

@@ -14,21 +14,19 @@ Sources: 3GPP TS 27.005, 3 (SMS commands), 3GPP TS 27.007, 5, 7 and 8 (general, 
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drivers.emulators.base import Answer
-from drivers.emulators.sms import BadPdu, Submitted, make_delivers, make_report, read_submit
+from drivers.emulators.modem_network import EmulatedSms, SimAndNetwork
+from drivers.emulators.sms import BadPdu, read_submit
+
+__all__ = ["EmulatedSms", "ModemEmulator"]
 
 CR, ESC, CTRL_Z = 0x0D, 0x1B, 0x1A
 LINE_LIMIT = 800
 """Characters of one command or PDU; what is longer is answered ERROR."""
-
-LOOK_EVERY_S = 0.1
-"""How often the emulator looks for messages that were put in from outside."""
 
 BOOT = b"\r\nRDY\r\n\r\n+CFUN: 1\r\n"
 VERBOSE = {
@@ -45,25 +43,6 @@ ABOUT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class EmulatedSms:
-    """A whole message as the network has it."""
-
-    to: str
-    text: str
-    parts: int
-    alphabet: str
-    at_s: float
-
-
-@dataclass(slots=True)
-class Stored:
-    """A place in the store: `status` 0 unread, 1 read (27.005, 3.1)."""
-
-    status: int
-    pdu: bytes
-
-
 class Final(Exception):
     """Ends a command line with `data` instead of OK: an error, the prompt, a restart."""
 
@@ -72,7 +51,7 @@ class Final(Exception):
         self.data = data
 
 
-class ModemEmulator:
+class ModemEmulator(SimAndNetwork):
     """An emulated modem. See the module's docstring; every public attribute may be set while it runs."""
 
     def __init__(
@@ -82,25 +61,14 @@ class ModemEmulator:
         network_s: float = 0.05,
         on_sms: Callable[[EmulatedSms], None] | None = None,
     ) -> None:
+        super().__init__(on_sms)
         self.name = name
         self.network_s = network_s
-        self.on_sms = on_sms
-        self.sent: list[EmulatedSms] = []
-        self.submitted: list[Submitted] = []
-        """Every part that the network took, in order."""
-        self.sim = True
-        self.pin = ""
-        """The PIN that the SIM wants, or empty. `tries_left` counts down; at 0 the SIM wants its PUK."""
-        self.tries_left = 3
         self.knows_cpinr = True
         self.smsc = "+996555000000"
         self.registered = True
         self.signal = 18
         self.operator = "BEELINE KG"
-        self.capacity = {"SM": 20, "ME": 50}
-        self.report_after_s: float | None = 0.1
-        """Delivery reports come so long after a part was taken; None for never."""
-        self.report_status = 0
         self.offers_ds = (0, 1, 2)
         self.refuse_echo_off = False
         self.garbage = b""
@@ -114,15 +82,7 @@ class ModemEmulator:
         self.resets = 0
         self._faults: deque[str] = deque()
         self._mr = 0
-        self._partial: dict[tuple[str, int, int], dict[int, Submitted]] = {}
-        self._later: list[tuple[float, int, Callable[[float], bytes]]] = []
-        self._count = 0
-        self._outside: deque[Callable[[float], bytes]] = deque()
-        self._in_network: deque[tuple[bytes, bool]] = (
-            deque()
-        )  # what the full store keeps waiting: (PDU, is a report)
-        self.store: dict[str, dict[int, Stored]] = {"SM": {}, "ME": {}}
-        self._unlocked = False
+        self._pending = 0
         self._start()
 
     def plan(self, *faults: str) -> None:
@@ -134,30 +94,14 @@ class ModemEmulator:
         """
         self._faults += faults
 
-    def receive(self, sender: str, text: str, *, reference: int = 1, only: int | None = None) -> None:
-        """A message comes from the network, which keeps it while the store is full.
-
-        `only`: only this part of it arrives.
-        """
-
-        def arrive(now_s: float) -> bytes:
-            pdus = make_delivers(sender, text, reference, now_s)
-            return b"".join(self._keep(p, False) for i, p in enumerate(pdus, 1) if only in (None, i))
-
-        self._outside.append(arrive)
-
-    def receive_pdu(self, pdu: bytes) -> None:
-        """Any octets come as a stored message: for hostile ones."""
-        self._outside.append(lambda _: self._keep(pdu, False))
-
     def say(self, line: str) -> None:
         """The modem says a line by itself."""
-        self._outside.append(lambda _: f"\r\n{line}\r\n".encode())
+        self._from_outside(lambda _: f"\r\n{line}\r\n".encode())
 
     def power_cycle(self) -> None:
         """The power goes off and on: everything in hand is lost, the store and the SIM stay."""
         self.deaf_until = ""
-        self._outside.append(lambda _: self._restart())
+        self._from_outside(lambda _: self._restart())
 
     # ── the emulator's interface ────────────────────────────────────────────────────────────────────────────
 
@@ -168,15 +112,14 @@ class ModemEmulator:
     def due_s(self, now_s: float) -> float | None:
         if self._outside:
             return now_s
-        # What comes from outside (`receive`) wakes nobody: look for it.
-        return min(self._later[0][0] if self._later else now_s + LOOK_EVERY_S, now_s + LOOK_EVERY_S)
+        return self._later[0][0] if self._later else None
 
     def speak(self, now_s: float) -> list[Answer]:
         out = b""
         while self._outside:
             out += self._outside.popleft()(now_s)
-        while self._later and self._later[0][0] <= now_s:
-            out += heapq.heappop(self._later)[2](now_s)
+        while (act := self._next(now_s)) is not None:
+            out += act(now_s)
         return [Answer(out, asked=False)] if out else []
 
     # ── bytes and lines ─────────────────────────────────────────────────────────────────────────────────────
@@ -186,22 +129,17 @@ class ModemEmulator:
         self._held = bytearray()  # written while a slow network holds the modem: read afterwards
         self._echo = True
         self._cmee = 0
-        self._cnmi = [0, 0, 0, 0, 0]
-        self._memory = ["SM", "SM", "SM"]
         self._pdu_length: int | None = None  # waiting for a PDU of so many octets
+        self._drop(self._pending)
         self._pending = 0  # the scheduled result of a send, by its count
         self._held_up = False
-        self._later = []
-        self._unlocked = False
+        self._forget_settings()
 
     def _restart(self) -> bytes:
         self.resets += 1
         self._start()
         pin = f"\r\n+CPIN: {'READY' if self._ready() else 'SIM PIN'}\r\n".encode() if self.sim else b""
         return BOOT + pin
-
-    def _ready(self) -> bool:
-        return self.sim and (not self.pin or self._unlocked)
 
     def _take(self, byte: int, now_s: float) -> bytes:
         if self.deaf_until == "power":
@@ -212,8 +150,7 @@ class ModemEmulator:
             return b""
         if self._pending:  # any character aborts a send that the network has not yet confirmed
             self.interrupted += 1
-            self._later = [entry for entry in self._later if entry[1] != self._pending]
-            heapq.heapify(self._later)
+            self._drop(self._pending)
             self._pending = 0
         if byte == ESC:
             was_pdu = self._pdu_length is not None
@@ -242,11 +179,6 @@ class ModemEmulator:
             self.deaf_until = ""
         said = [self._command(c.strip()) for c in re.findall(r'(?:[^;"]|"[^"]*")+', line[2:])]
         return self.garbage + b"".join(f"\r\n{s}\r\n".encode() for s in said if s) + b"\r\nOK\r\n"
-
-    def _at(self, at_s: float, act: Callable[[float], bytes]) -> int:
-        self._count += 1
-        heapq.heappush(self._later, (at_s, self._count, act))
-        return self._count
 
     # ── commands ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -405,10 +337,7 @@ class ModemEmulator:
             place = store[number]
             was, place.status = place.status, 1
             return f"+CMGR: {was},,{len(place.pdu) - 1 - place.pdu[0]}\r\n{place.pdu.hex().upper()}"
-        waiting = len(self._in_network)
-        if waiting:  # there is room again: the network delivers what it kept
-            kept = [self._in_network.popleft() for _ in range(waiting)]
-            self._outside.append(lambda _: b"".join(self._keep(pdu, report) for pdu, report in kept))
+        self._room_again()
         return ""
 
     def _prompt(self, length: int) -> None:
@@ -471,41 +400,5 @@ class ModemEmulator:
         self._pending, self._held_up = 0, False
         held, self._held = bytes(self._held), bytearray()
         if held:
-            self._outside.append(lambda at_s: b"".join(self._take(byte, at_s) for byte in held))
+            self._from_outside(lambda at_s: b"".join(self._take(byte, at_s) for byte in held))
         return self.garbage + data
-
-    def _accept(self, part: Submitted, mr: int, now_s: float) -> None:
-        self.submitted.append(part)
-        parts = self._partial.setdefault((part.to, part.reference, part.total), {})
-        parts[part.number] = part
-        if len(parts) == part.total:
-            del self._partial[part.to, part.reference, part.total]
-            text = "".join(parts[i].text for i in sorted(parts))
-            sms = EmulatedSms(part.to, text, part.total, part.alphabet, now_s)
-            self.sent.append(sms)
-            if self.on_sms is not None:
-                self.on_sms(sms)
-        if part.report and self.report_after_s is not None:
-            status = self.report_status
-
-            def report(at_s: float) -> bytes:
-                return self._keep(make_report(mr, part.to, status, now_s, at_s), True)
-
-            self._at(now_s + self.report_after_s, report)
-
-    def _keep(self, pdu: bytes, is_report: bool) -> bytes:
-        """A message or report from the network: stored and announced, or passed on, as +CNMI says."""
-        if is_report and self._cnmi[3] == 0:
-            return b""
-        if is_report and self._cnmi[3] == 1:
-            return f"\r\n+CDS: {len(pdu) - 1 - pdu[0]}\r\n{pdu.hex().upper()}\r\n".encode()
-        memory = self._memory[2]
-        store = self.store[memory]
-        if len(store) >= self.capacity[memory] or not self._ready():
-            self._in_network.append((pdu, is_report))
-            return b""
-        place = next(i for i in range(1, self.capacity[memory] + 1) if i not in store)
-        store[place] = Stored(0, pdu)
-        if not (is_report or self._cnmi[1]):
-            return b""
-        return f'\r\n+{"CDSI" if is_report else "CMTI"}: "{memory}",{place}\r\n'.encode()

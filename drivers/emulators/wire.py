@@ -111,6 +111,9 @@ class Wire:
         """Begin: instruments that speak by themselves speak from now on."""
         loop = asyncio.get_running_loop()
         self.zero_s = loop.time() if zero_s is None else zero_s
+        for emulator in self.emulators:
+            if hasattr(emulator, "wake"):  # it is told things from outside, also from other threads
+                emulator.wake = lambda: loop.call_soon_threadsafe(self._rearm)
         self._rearm()
 
     def stop(self) -> None:
