@@ -51,9 +51,14 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "typical_particle_size": (0.3, 2),
     "wind_speed": (0, 15),
     "wind_direction": (0, 360),
+    "electrode_potential": (-200, 200),
     "voltage": (11, 15),
     "current": (-3, 8),
     "charge": (5, 100),
+    "pv_voltage": (0, 25),
+    "pv_current": (0, 8),
+    "power": (0, 150),
+    "battery_temperature": (-25, 45),
 }
 
 # The aerosol: a lognormal number distribution above 0.3 um, the smallest particle these instruments see.
@@ -123,6 +128,10 @@ class World:
     def _ph(self, t_s: float) -> float:
         diel = 7.95 + 0.3 * self._day(t_s, 15.5)
         return diel - 0.55 * math.tanh(self.wetness(t_s)) + self._noise("ph", t_s, 0.015)
+
+    def _electrode_potential(self, t_s: float) -> float:
+        """What the pH electrode itself gives, in mV: Nernst's slope at the water's temperature, 0 at pH 7."""
+        return -0.19842 * (273.15 + self._water_temperature(t_s)) * (self._ph(t_s) - 7)
 
     def _turbidity(self, t_s: float) -> float:
         base = 5.2 + 1.6 * self._drift("turbidity", t_s, 90) + self._noise("turbidity", t_s, 0.5)
@@ -219,6 +228,18 @@ class World:
 
     def _current(self, t_s: float) -> float:
         return -0.35 + 3.2 * self._sun(t_s) + self._noise("current", t_s, 0.02)
+
+    def _pv_voltage(self, t_s: float) -> float:
+        return 18.2 * min(1.0, 3 * self._sun(t_s))
+
+    def _pv_current(self, t_s: float) -> float:
+        return 2.6 * self._sun(t_s)
+
+    def _power(self, t_s: float) -> float:
+        return self._pv_voltage(t_s) * self._pv_current(t_s)
+
+    def _battery_temperature(self, t_s: float) -> float:
+        return 4 + 0.4 * self._air_temperature(t_s)
 
     def _charge(self, t_s: float) -> float:
         return 84 + 8 * self._day(t_s, 17)
