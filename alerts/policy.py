@@ -137,7 +137,7 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
             return _over(story), _notices(rule, state, Notice.CLEAR, story.told, contacts, moment, reason)
         reason = "it has settled and stands"
         notices = _notices(rule, state, Notice.RAISE, story.told, contacts, moment, reason)
-    if story.acknowledged or not (story.flapping or state.phase is Phase.ACTIVE):
+    if story.acknowledged or state.phase is not Phase.ACTIVE:
         return story, notices
     while story.tiers < len(rule.send) and age_s >= rule.send[story.tiers].after_s:
         tier = rule.send[story.tiers]

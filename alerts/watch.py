@@ -34,6 +34,7 @@ from alerts.policy import (
 from alerts.rules import (
     Kind,
     Observation,
+    Phase,
     Priority,
     Quality,
     Rule,
@@ -277,8 +278,7 @@ class Watch:
     ) -> Facts:
         since_ms = after.begin_ms
         if notice is Notice.CLEAR:  # it came back when the recovery began, not when the delay was over
-            since_ms = before.since_ms if before is not after else after.since_ms
-            since_ms = after.since_ms if rule.off_delay_s == 0 else since_ms
+            since_ms = before.since_ms if before.phase is Phase.RECOVERING else after.since_ms
         minutes = int(FLAPPING_WITHIN_S // 60)
         if notice is Notice.ESCALATE:
             minutes = minutes_without_answer(story, now.ms)

@@ -1,0 +1,296 @@
+"""Operators' own tests of their rules: a series of values in, the states and the messages that must come of
+it out.
+
+    [[series]]
+    sensor = "turb1"
+    quantity = "turbidity"
+    every = "10 s"
+    values = ["20 for 5 min", "20 to 80 in 2 min", "80 for 15 min", "nothing for 3 min", "20 for 30 min"]
+
+    [expect]
+    states = ["14:06:10 turbidity-high pending", "14:08:10 turbidity-high active_unacknowledged", …]
+    sms = ["14:08:10 duty: ТРЕВОГА kanysh-kyia-1 turb1: мутность 80,0 > 50 NTU с 14:06", …]
+
+Both lists are complete: what happens and is not there is a failure as well. alerts/README.md describes the
+file; the thought comes from the rule tests of Prometheus (docs/configuration/unit_testing_rules.md). Time
+is an argument: a day takes a moment. Messages count as sent in the second in which they are due.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from alerts.messages import LANGUAGES, TextsError, packaged
+from alerts.policy import Contact, Quiet
+from alerts.rules import Kind, Priority, Rule, RuleError, Tier, standing
+from alerts.watch import Change, Now, Said, Watch
+
+MOST_S = 40 * 86_400
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_STRETCH = re.compile(
+    rf"(?:(?P<from>{_NUMBER}) to (?P<to>{_NUMBER}) in|(?P<word>{_NUMBER}|nothing|bad|fault) for) (?P<time>.+)"
+)
+_CLOCK = re.compile(r"(?:(\d{4}-\d\d-\d\d) )?(\d\d):(\d\d)(?::(\d\d))?")
+_CASE_KEYS = {"about", "station", "start", "timezone", "contact", "rule", "series", "acknowledge", "expect"}
+_RULE_KEYS = {
+    "id", "sensor", "quantity", "unit", "above", "below", "no_data", "fault", "hysteresis", "over", "every",
+    "on_delay", "off_delay", "latching", "priority", "digits", "send",
+}  # fmt: skip
+
+
+class CaseError(ValueError):
+    """A case file that cannot be used: file, key, what is wrong, what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one sensor gives at one moment: a number, "bad", "fault", or nothing at all (then there is no
+    sample).
+    """
+
+    at_ms: int
+    sensor: str
+    quantity: str
+    value: float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case file, read."""
+
+    name: str
+    watch: Watch
+    start_utc_ms: int
+    last_ms: int
+    samples: tuple[Sample, ...]
+    acknowledge: tuple[tuple[int, str, str], ...]
+    states: tuple[str, ...]
+    sms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened in a case, in the words of its file. `failures` is empty when it is what was expected."""
+
+    states: tuple[str, ...]
+    sms: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def read(source: str, name: str) -> Case:
+    """Read a case file. Raises CaseError, RuleError or TextsError."""
+    try:
+        return _read(tomllib.loads(source), name)
+    except (CaseError, RuleError, TextsError):
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise CaseError(f"{name}: {type(e).__name__}: {e}; see alerts/README.md for the form") from e
+
+
+def _read(table: Mapping[str, Any], name: str) -> Case:
+    _only(table, _CASE_KEYS, name, "")
+    zone = ZoneInfo(table.get("timezone", "UTC"))
+    start = datetime.fromisoformat(table.get("start", "2026-01-01 00:00")).replace(tzinfo=zone)
+    start_ms = int(start.timestamp() * 1000)
+    rules = [rule_from(rule, f"{name}: rule {i}") for i, rule in enumerate(table.get("rule", []), 1)]
+    contacts = [_contact(contact, name) for contact in table.get("contact", [])]
+    watch = Watch(table.get("station", "station"), rules, contacts, {x: packaged(x) for x in LANGUAGES}, zone)
+    samples: list[Sample] = []
+    last_ms = 0
+    for series in table.get("series", []):
+        found, end_ms = _series(series, name)
+        samples += found
+        last_ms = max(last_ms, end_ms)
+    expect = table.get("expect", {})
+    _only(expect, {"states", "sms"}, name, "expect.")
+    return Case(
+        name=name,
+        watch=watch,
+        start_utc_ms=start_ms,
+        last_ms=last_ms,
+        samples=tuple(sorted(samples, key=lambda sample: sample.at_ms)),
+        acknowledge=tuple(_acknowledgement(line, start, name) for line in table.get("acknowledge", [])),
+        states=tuple(expect.get("states", ())),
+        sms=tuple(expect.get("sms", ())),
+    )
+
+
+def run(case: Case) -> Outcome:
+    """Play a case from its first second to its last."""
+    watch, states, sms = case.watch, list[str](), list[str]()
+    samples = iter(case.samples)
+    sample = next(samples, None)
+    acknowledge = sorted(case.acknowledge)
+    for second in range(case.last_ms // 1000 + 1):
+        ms = second * 1000
+        now = Now(ms, case.start_utc_ms + ms)
+        clock = watch.local(ms, now).strftime("%H:%M:%S")
+        said: list[Said] = []
+        while sample is not None and sample.at_ms <= ms:
+            said += _see(watch, sample, now)
+            sample = next(samples, None)
+        while acknowledge and acknowledge[0][0] <= ms:
+            _, rule, by = acknowledge.pop(0)
+            said += watch.acknowledge(rule, by, now)
+        said += watch.tick(now)
+        for one in said:
+            if isinstance(one, Change):
+                states.append(f"{clock} {one.rule.id} {standing(one.after)}")
+        sms += [f"{clock} {line}" for line in _send(watch, now)]
+    failures = [*_compare("state", case.states, states), *_compare("sms", case.sms, sms)]
+    return Outcome(tuple(states), tuple(sms), tuple(f"{case.name}: {failure}" for failure in failures))
+
+
+def rule_from(table: Mapping[str, Any], where: str) -> Rule:
+    """A rule as it stands in station.toml; `every` (the sensor's interval) and `digits` beside it. Raises
+    CaseError, RuleError.
+    """
+    _only(table, _RULE_KEYS, where, "")
+    high, low = table.get("above"), table.get("below")
+    if "no_data" in table:
+        kind = Kind.NO_DATA
+    elif table.get("fault"):
+        kind = Kind.FAULT
+    elif high is None and low is None:
+        raise CaseError(f"{where}: one of above, below, no_data, fault is needed")
+    else:
+        kind = Kind.OUTSIDE if None not in (high, low) else Kind.ABOVE if low is None else Kind.BELOW
+    over = table.get("over", "reading")
+    every_s = _duration(table.get("every", "10 s"), where)
+    return Rule(
+        id=str(table.get("id", "rule")),
+        sensor=str(table.get("sensor", "")),
+        kind=kind,
+        quantity=str(table.get("quantity", "")),
+        unit=str(table.get("unit", "")),
+        low=low,
+        high=high,
+        hysteresis=float(table.get("hysteresis", 0)),
+        on_delay_s=_duration(table.get("on_delay", "0 s"), where),
+        off_delay_s=_duration(table.get("off_delay", "0 s"), where),
+        latching=bool(table.get("latching", False)),
+        priority=Priority(table.get("priority", "high")),
+        no_data_s=_duration(table.get("no_data", "10 min"), where),
+        gap_s=max(10.0, 3 * every_s),
+        over_s=0.0 if over == "reading" else _duration(over, where),
+        every_s=every_s,
+        digits=int(table.get("digits", 1)),
+        send=tuple(_tier(tier, where) for tier in table.get("send", [])),
+    )
+
+
+def _see(watch: Watch, sample: Sample, now: Now) -> list[Said]:
+    if sample.value == "fault":
+        return watch.see_health(sample.sensor, sample.at_ms, False, now)
+    if isinstance(sample.value, str):
+        return watch.see_values(sample.sensor, sample.at_ms, {sample.quantity: (0.0, False)}, now)
+    return watch.see_values(sample.sensor, sample.at_ms, {sample.quantity: (sample.value, True)}, now)
+
+
+def _send(watch: Watch, now: Now) -> Iterator[str]:
+    while (row := watch.memory.outbox.next(now.ms)) is not None:
+        watch.outcome(row.id, "sending", row.attempts + 1, now)
+        watch.outcome(row.id, "accepted", row.attempts + 1, now)
+        watch.outcome(row.id, "delivered", row.attempts + 1, now)
+        yield f"{row.contact}: {watch.text_of(row)}"
+
+
+def _compare(kind: str, expected: Sequence[str], got: Sequence[str]) -> Iterator[str]:
+    left = list(got)
+    for line in expected:
+        if line in left:
+            left.remove(line)
+        else:
+            yield f"{kind} expected, did not come: {line}"
+    for line in left:
+        yield f"{kind} came, not expected: {line}"
+
+
+def _series(table: Mapping[str, Any], name: str) -> tuple[list[Sample], int]:
+    where = f"{name}: series {table.get('sensor', '?')}"
+    _only(table, {"sensor", "quantity", "every", "values"}, where, "")
+    every_ms = int(_duration(table.get("every", "10 s"), where) * 1000)
+    if every_ms <= 0:
+        raise CaseError(f"{where}: every: a duration above zero is needed")
+    samples: list[Sample] = []
+    begin_ms = 0
+    for words in table.get("values", []):
+        match = _STRETCH.fullmatch(str(words))
+        if match is None:
+            ways = '"20 for 5 min", "20 to 80 in 2 min", "nothing / bad / fault for 3 min"'
+            raise CaseError(f"{where}: values: {words!r} is not understood; write {ways}")
+        length_ms = int(_duration(match["time"], where) * 1000)
+        end_ms = begin_ms + length_ms
+        if end_ms > MOST_S * 1000:
+            raise CaseError(f"{where}: values: {MOST_S // 86_400} days are the most")
+        first_ms = -(-begin_ms // every_ms) * every_ms
+        for at_ms in range(first_ms, end_ms, every_ms):
+            value: float | str
+            if match["word"] is None:
+                share = (at_ms - begin_ms) / length_ms
+                value = float(match["from"]) + share * (float(match["to"]) - float(match["from"]))
+            elif match["word"] == "nothing":
+                continue
+            else:
+                word = match["word"]
+                value = word if word in ("bad", "fault") else float(word)
+            samples.append(Sample(at_ms, str(table.get("sensor")), str(table.get("quantity", "")), value))
+        begin_ms = end_ms
+    return samples, begin_ms
+
+
+def _contact(table: Mapping[str, Any], name: str) -> Contact:
+    _only(table, {"id", "phone", "language", "quiet"}, f"{name}: contact", "")
+    quiet = None
+    if "quiet" in table:
+        hours = table["quiet"]
+        quiet = Quiet(
+            _minutes(hours["from"], name),
+            _minutes(hours["to"], name),
+            Priority(hours.get("except", "critical")),
+        )
+    return Contact(str(table["id"]), str(table.get("phone", "")), str(table.get("language", "en")), quiet)
+
+
+def _tier(words: Sequence[str], where: str) -> Tier:
+    waits = [_duration(word.removeprefix("after "), where) for word in words if word.startswith("after ")]
+    return Tier(tuple(w for w in words if not w.startswith("after ")), waits[0] if waits else 0.0)
+
+
+def _acknowledgement(line: str, start: datetime, name: str) -> tuple[int, str, str]:
+    words = line.split()
+    if len(words) != 3:
+        raise CaseError(f'{name}: acknowledge: {line!r}; write "14:20:00 RULE CONTACT"')
+    hours, minutes, seconds = (int(part) for part in f"{words[0]}:00".split(":")[:3])
+    at = start.replace(hour=hours, minute=minutes, second=seconds)
+    if at < start:
+        at += timedelta(days=1)
+    return int((at.astimezone(UTC) - start.astimezone(UTC)).total_seconds() * 1000), words[1], words[2]
+
+
+def _minutes(text: str, name: str) -> int:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise CaseError(f'{name}: quiet: {text!r} is no time of day; write "22:00"')
+    return int(match[2]) * 60 + int(match[3])
+
+
+def _duration(text: Any, where: str) -> float:
+    match = _DURATION.fullmatch(str(text))
+    if match is None:
+        raise CaseError(f'{where}: {text!r} is no duration; write "90 s", "10 min", "2 h" or "1 d"')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _only(table: Mapping[str, Any], allowed: set[str], where: str, prefix: str) -> None:
+    for key in table:
+        if key not in allowed:
+            raise CaseError(f"{where}: {prefix}{key}: not known; allowed are {', '.join(sorted(allowed))}")
