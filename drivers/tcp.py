@@ -11,7 +11,10 @@ DEAD_AFTER_S = 15
 
 
 async def connect(host: str, port: int) -> socket.socket:
-    """Connect to the first of the host's addresses that answers. The caller sets the deadline. Raises OSError."""
+    """Connect to the first of the host's addresses that answers. The caller sets the deadline.
+
+    Raises OSError.
+    """
     why: OSError = OSError(0, "no such host")
     loop = asyncio.get_running_loop()
     for family, address in await _resolve(host, port):
