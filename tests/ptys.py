@@ -25,6 +25,7 @@ class Pty:
             symlink.symlink_to(self.port)
             self.port = str(symlink)
         self._heard = bytearray()
+        self._other: Pty | None = None
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._ours, self._readable)
@@ -64,6 +65,10 @@ class Pty:
             os.close(self._theirs)
         self._ours = -1
 
+    def pass_on_to(self, other: Pty) -> None:
+        """From now on say on `other` whatever is heard here."""
+        self._other = other
+
     async def _wait(self, deadline_s: float) -> bool:
         self._news.clear()
         try:
@@ -77,9 +82,13 @@ class Pty:
         if self._ours < 0:
             return
         try:
-            self._heard += os.read(self._ours, 4096)
+            got = os.read(self._ours, 4096)
         except BlockingIOError:
             return
+        if self._other is not None:
+            self._other.say(got)
+            return
+        self._heard += got
         self._news.set()
 
 
@@ -156,3 +165,23 @@ class TcpPort:
             writer.close()
             if self._writer is writer:
                 self._writer = None
+
+
+class PtyPair:
+    """Two pseudo-terminals joined by their far ends: what one port's program says, the other's hears.
+
+    For two programs that both want to open a serial port. Use it inside a running loop.
+    """
+
+    def __init__(self) -> None:
+        self._ends = (Pty(), Pty())
+        self.ports = (self._ends[0].port, self._ends[1].port)
+        for here, there in (self._ends, self._ends[::-1]):
+            here.pass_on_to(there)
+
+    def __enter__(self) -> PtyPair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._ends:
+            end.unplug()
