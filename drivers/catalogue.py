@@ -40,7 +40,8 @@ class UnknownModel(LookupError):
 
     def __init__(self, model: str, known: Sequence[str]) -> None:
         self.model = model
-        self.close = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+        parts = [name for name in known if len(model) > 2 and model in name]
+        self.close = parts[:3] or difflib.get_close_matches(model, known, n=3, cutoff=0.5)
         asked = f"did you mean {' or '.join(self.close)}?" if self.close else f"there are: {', '.join(known)}"
         super().__init__(f"no model {model[:64]!r}: {asked}")
 
