@@ -171,6 +171,7 @@ class Driver:
         self._zeros_since_s: float | None = None
         self._misses = 0
         self._unasked = 0
+        self._firmware: int | None = None
 
     async def read(self, link: Link) -> Measurement:
         """Take one measurement. Blocks at most some 4 s."""
@@ -193,8 +194,9 @@ class Driver:
         await self._attach(link)
         if not self._started:
             await self._start(link)
-        frame = await self._data(link)
-        return {"model": self.variant, "firmware": f"0x{frame[28]:02X}"}
+        if self._firmware is None:  # every data frame names it: no other is asked for when one has come
+            await self._data(link)
+        return {"model": self.variant, "firmware": f"0x{self._firmware or 0:02X}"}
 
     async def sleep(self, link: Link) -> None:
         """Stop fan and laser. The next `read` wakes the sensor and lets it warm up."""
@@ -220,6 +222,7 @@ class Driver:
 
     def _forget(self) -> None:
         self._started = False
+        self._firmware = None
         self._zeros_since_s = None
 
     def _look_for_a_restart(self, link: Link) -> None:
@@ -282,6 +285,7 @@ class Driver:
                 self._forget()
             raise
         self._misses = 0
+        self._firmware = frame[28]
         return frame
 
     async def _hear(self, link: Link, length: int, within_s: float, code: int | None = None) -> bytes:

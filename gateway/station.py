@@ -46,8 +46,11 @@ TICK_S = 1.0
 class Station:
     """A station from its configuration. `open`, then `work` until it is stopped, then `close`."""
 
-    def __init__(self, wanted: config.Station, *, notify: Notify | None = None) -> None:
+    def __init__(
+        self, wanted: config.Station, *, notify: Notify | None = None, embedded_port: int = 1883
+    ) -> None:
         self.config = wanted
+        self.embedded_port = embedded_port
         self.clock = Clock()
         self.pulse = Pulse()
         self.alarms = AlarmFold(watch(wanted))
@@ -152,10 +155,10 @@ class Station:
             if url == "embedded":
                 from gateway.embedded import EmbeddedBroker
 
-                self._embedded = EmbeddedBroker()
+                self._embedded = EmbeddedBroker(self.embedded_port)
                 await self._embedded.start()
                 url = self._embedded.url
-            sinks["mqtt"] = MqttSink(
+            sink = MqttSink(
                 self.config.id,
                 url,
                 stamp=self.clock.stamp,
@@ -165,6 +168,11 @@ class Station:
                 send=[send.kind for send in mqtt.send],
                 health=self.health,
             )
+            if self._embedded is not None:
+                sink.version = (
+                    4  # the embedded broker speaks MQTT 3.1.1 only, and falls silent when asked for 5
+                )
+            sinks["mqtt"] = sink
         if influxdb is not None:
             from gateway import influx_doors
             from gateway.influx import InfluxSink
@@ -299,8 +307,8 @@ async def run(file: Path) -> int:
     return await live(station)
 
 
-async def live(station: Station) -> int:
-    """Open, work and close a station. Gives the exit code."""
+async def live(station: Station, before_close: Callable[[], Coroutine[Any, Any, None]] | None = None) -> int:
+    """Open, work and close a station; `before_close` may still read the journal. Gives the exit code."""
     await station.open()
     code = 0
     try:
@@ -310,6 +318,8 @@ async def live(station: Station) -> int:
             log.error("ending: %s", e)
         code = 1
     finally:
+        if before_close is not None:
+            await before_close()
         await station.close()
     return code
 
