@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 DAY_S = 86400.0
 PACE = 60.0
@@ -61,9 +62,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "battery_temperature": (-25, 45),
 }
 
-# The aerosol: a lognormal number distribution above 0.3 um, the smallest particle these instruments see.
-_MEDIAN_UM, _SIGMA = 0.33, 0.42
-_DENSITY_UG_PER_UM3 = 1.65e-6  # 1.65 g/cm3, what makers of optical counters assume
 _MASS_SHARES = {"pm1": 0.78, "pm2_5": 1.0, "pm4": 1.06, "pm10": 1.12}
 
 
@@ -107,8 +105,11 @@ class World:
         return (self.start_h + t_s * self.pace / 3600) % 24
 
     def count_above(self, size_um: float, t_s: float) -> float:
-        """Particles above a size per cm3, as many as weigh what `pm2_5` says."""
-        return self._count(t_s) * _above(size_um) / _above(0.3)
+        """Particles above a size per cm3: smoke that weighs `pm2_5`, and dust that weighs the rest."""
+        smoke = self.value("pm2_5", t_s) / _SMOKE.mass_of_one_ug(0.3, 2.5) * _SMOKE.above(size_um)
+        rest = self.value("pm10", t_s) - self.value("pm2_5", t_s)
+        dust = rest / _DUST.mass_of_one_ug(2.5, 10) * _DUST.above(size_um)
+        return (smoke + dust) * 1e-6
 
     def wetness(self, t_s: float) -> float:
         """How much of a rain wave is in the river: 0 none, 1 the height of a common one."""
@@ -192,10 +193,6 @@ class World:
 
     def _typical_particle_size(self, t_s: float) -> float:
         return 0.48 + 0.12 * self._humidity(t_s) / 100 + self._noise("size", t_s, 0.008)
-
-    def _count(self, t_s: float) -> float:
-        """Particles above 0.3 um per cm3."""
-        return self.value("pm2_5", t_s) / _UG_PER_PARTICLE * 1e-6
 
     def _air_temperature(self, t_s: float) -> float:
         return (
@@ -305,22 +302,31 @@ def _bump(hour: float, at_h: float, width_h: float) -> float:
     return math.exp(-0.5 * (away_h / width_h) ** 2)
 
 
-def _above(size_um: float) -> float:
-    """The part of all particles that is larger than a size."""
-    return 0.5 * math.erfc(math.log(size_um / _MEDIAN_UM) / (_SIGMA * math.sqrt(2)))
+@dataclass(frozen=True, slots=True)
+class _Aerosol:
+    """Particles of a lognormal number distribution, seen from 0.3 um up: what these instruments see."""
+
+    median_um: float
+    sigma: float
+
+    def above(self, size_um: float) -> float:
+        """The part of all particles that is larger than a size."""
+        return 0.5 * math.erfc(math.log(size_um / self.median_um) / (self.sigma * math.sqrt(2)))
+
+    def mass_of_one_ug(self, low_um: float, high_um: float) -> float:
+        """What lies between two sizes, by the number of all particles: the third moment, cut."""
+
+        def third(size_um: float) -> float:
+            away = math.log(size_um / self.median_um) - 3 * self.sigma**2
+            return 0.5 * math.erfc(away / (self.sigma * math.sqrt(2)))
+
+        moment = self.median_um**3 * math.exp(4.5 * self.sigma**2) * (third(low_um) - third(high_um))
+        return math.pi / 6 * moment * _DENSITY_UG_PER_UM3
 
 
-def _mass_of_one() -> float:
-    """What a particle from 0.3 to 2.5 um weighs on the average, in ug (the lognormal's third moment, cut)."""
-
-    def third(size_um: float) -> float:  # part of the third moment that lies above a size
-        return 0.5 * math.erfc((math.log(size_um / _MEDIAN_UM) - 3 * _SIGMA**2) / (_SIGMA * math.sqrt(2)))
-
-    moment = _MEDIAN_UM**3 * math.exp(4.5 * _SIGMA**2) * (third(0.3) - third(2.5)) / _above(0.3)
-    return math.pi / 6 * moment * _DENSITY_UG_PER_UM3
-
-
-_UG_PER_PARTICLE = _mass_of_one()
+_DENSITY_UG_PER_UM3 = 1.65e-6  # 1.65 g/cm3, what makers of optical counters assume
+_SMOKE = _Aerosol(0.33, 0.42)
+_DUST = _Aerosol(3.5, 0.5)
 # The height of (1 - exp(-t/RISE)) * exp(-t/FALL), reached at RISE * ln(1 + FALL / RISE)
 _PEAK_AT_S = RISE_S * math.log(1 + FALL_S / RISE_S)
 _PEAK = (1 - math.exp(-_PEAK_AT_S / RISE_S)) * math.exp(-_PEAK_AT_S / FALL_S)
