@@ -1,0 +1,241 @@
+"""What a station's records weigh: on the way to a broker or a database, and on the card. No I/O.
+
+Nothing here is a rule of thumb: example readings of the station's own instruments are encoded by the code
+that encodes the real ones, and what carries them is counted:
+
+    MQTT       PUBLISH (head, topic, packet id, payload), PUBACK              MQTT 5, 3.3 and 3.4
+    InfluxDB   request and answer head, gzip of the lines                     measured, see HEADS
+    TLS 1.3    22 bytes a record: head 5, content type 1, tag 16              RFC 8446, 5.1 and 5.2
+    TCP/IPv4   52 bytes a packet: IP 20, TCP 20, timestamps 12; a batch costs the packets of its data, one
+               with the answer, and one that only acknowledges
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import random
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from drivers.base import Quantity
+from gateway.config import Sensor, Station
+from gateway.influx import Lines
+from gateway.model import Reading, Record, Stamp, Value
+from gateway.mqtt_messages import StatusMessage, encode, reading_json
+
+DAY_S = 86400.0
+PUBACK_BYTES = 5
+"""4 when somebody has subscribed; a byte more says that nobody has (MQTT 5, 3.4.2.1: 0x10)."""
+PACKET_BYTES = 52
+SEGMENT_BYTES = 1400
+TLS_BYTES = 22
+STATUS_EVERY_S = 60.0
+HEADS = {1: 251 + 252, 2: 375 + 252, 3: 375 + 252}
+"""Bytes of request and answer head by version: the request as our sink sends it, InfluxDB 1.6.7's answer."""
+
+TYPICAL = {
+    "ph": 7.4, "orp": 210.0, "turbidity": 38.0, "conductivity": 480.0, "dissolved_oxygen": 9.2, "level": 1.2,
+    "water_temperature": 11.0, "air_temperature": 14.0, "pm1": 9.0, "pm2_5": 17.0, "pm4": 21.0, "pm10": 26.0,
+    "humidity": 55.0, "pressure": 840.0, "voltage": 12.9, "charge": 80.0,
+}  # fmt: skip
+"""Values to encode; one that is not named here is 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes a day: what the protocol itself says, and what TLS and TCP/IP add to carry it."""
+
+    messages: float
+    payload: float
+    carriage: float
+
+    @property
+    def month_mb(self) -> float:
+        return (self.payload + self.carriage) * 30 / 1e6
+
+
+def samples(station: Station, sensor: Sensor, count: int) -> list[Record]:
+    """Readings of one sensor as they will be: its quantities, a wandering value, as many digits as it has.
+
+    An instrument on a bus gives 32-bit floats, which are written with all their digits.
+    """
+    chance = random.Random(sensor.id)
+    model = sensor.model
+    made = []
+    at_ms = 1_795_428_000_000
+    wander: dict[str, float] = {}
+    for number in range(count):
+        values = {}
+        for q in station.quantities[sensor.id]:
+            wander[q.name] = 0.9 * wander.get(q.name, 0.0) + chance.gauss(0.0, 2.0 * 10**-q.digits)
+            raw = _as_sent(TYPICAL.get(q.name, 10.0) + wander[q.name], q, sensor.bus is not None)
+            values[q.name] = Value(raw, raw, q.unit, 1 if q.name in sensor.expect else 2)
+        at = Stamp(
+            at_ms + int(number * sensor.every_s * 1000) + chance.randrange(40),
+            "39e039a1",
+            1000 * number,
+            True,
+        )
+        made.append(Record(1_000_000 + number, Reading(sensor.id, model, sensor.medium or "", at, values)))
+    return made
+
+
+def _as_sent(value: float, quantity: Quantity, float32: bool) -> float:
+    if float32:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    return round(value, quantity.digits)
+
+
+def moments(station: Station, step_s: float) -> list[tuple[Sensor, ...]]:
+    """Which sensors are read together in each step of an hour that has any: what one commit holds."""
+    found: dict[int, list[Sensor]] = {}
+    for sensor in station.sensors:
+        for number in range(math.ceil(3600 / sensor.every_s)):
+            found.setdefault(int(number * sensor.every_s / step_s), []).append(sensor)
+    return [tuple(found[moment]) for moment in sorted(found)]
+
+
+def readings_a_day(station: Station) -> float:
+    return sum(DAY_S / sensor.every_s for sensor in station.sensors)
+
+
+def mqtt(station: Station, *, tls: bool, embedded: bool = False) -> Traffic:
+    """What the readings and the status message weigh by MQTT. Events come on top; they are few."""
+    messages = [
+        (DAY_S / sensor.every_s, publish_bytes(topic(station, sensor), payload(station, sensor)))
+        for sensor in station.sensors
+    ]
+    status = publish_bytes(f"suuaba/1/{station.id}/status", encode(example_status(station)))
+    batches = 24.0 * len(moments(station, station.journal.commit_s)) + DAY_S / STATUS_EVERY_S
+    count = sum(a_day for a_day, _ in messages) + DAY_S / STATUS_EVERY_S
+    said = sum(a_day * (size + PUBACK_BYTES) for a_day, size in messages) + DAY_S / STATUS_EVERY_S * (
+        status + PUBACK_BYTES
+    )
+    return Traffic(count, said, 0.0 if embedded else _carriage(said, batches, tls))
+
+
+def topic(station: Station, sensor: Sensor) -> str:
+    return f"suuaba/1/{station.id}/reading/{sensor.id}"
+
+
+def payload(station: Station, sensor: Sensor) -> bytes:
+    """A reading's payload; of several examples the one in the middle by length."""
+    return sorted((reading(station, record) for record in samples(station, sensor, 15)), key=len)[7]
+
+
+def reading(station: Station, record: Record) -> bytes:
+    """The payload of one example."""
+    return reading_json(station.id, record.seq, record.body) if isinstance(record.body, Reading) else b""
+
+
+def publish_bytes(topic: str, payload: bytes) -> int:
+    """The length of a PUBLISH at QoS 1 without properties (MQTT 5: one byte says that there are none)."""
+    rest = 2 + len(topic.encode()) + 2 + 1 + len(payload)
+    return 1 + (1 if rest < 128 else 2 if rest < 16384 else 3) + rest
+
+
+def example_status(station: Station) -> StatusMessage:
+    """The status message of a station that has been well for a day."""
+    sensors = {
+        sensor.id: {
+            "state": "alive",
+            "expected": int(DAY_S / sensor.every_s),
+            "taken": int(DAY_S / sensor.every_s),
+            "failed": 0,
+            "not_ready": 0,
+            "skipped": 0,
+        }
+        for sensor in station.sensors
+    }
+    sinks = {name: {"backlog": 0} for name in ("mqtt", "influxdb") if getattr(station, name) is not None}
+    health = {"sensors": sensors, "sinks": sinks, "seq": 1_000_000}
+    return StatusMessage("online", station.id, "2026-11-23T10:00:00.000Z", health=health)
+
+
+def influxdb(station: Station, *, version: int, tls: bool) -> Traffic:
+    """What the readings weigh as compressed lines: one request for each commit that holds any."""
+    together = moments(station, station.journal.commit_s)
+    lines = Lines(station.id)
+    examples = {sensor.id: samples(station, sensor, 8) for sensor in station.sensors}
+    bodies: dict[tuple[str, ...], float] = {}
+    said = 0.0
+    for sensors in together:
+        kind = tuple(sorted(sensor.id for sensor in sensors))
+        if kind not in bodies:
+            packed = [gzip.compress(lines.join(_take(kind, examples, n)), 1) for n in range(8)]
+            bodies[kind] = sum(map(len, packed)) / len(packed)
+        said += bodies[kind] + HEADS[version]
+    said *= 24.0
+    batches = 24.0 * len(together)
+    return Traffic(batches, said, _carriage(said, batches, tls))
+
+
+def _take(kind: Sequence[str], examples: Mapping[str, list[Record]], number: int) -> Iterable[Record]:
+    seen: dict[str, int] = {}
+    for sensor in kind:
+        seen[sensor] = seen.get(sensor, -1) + 1
+        yield examples[sensor][(number + seen[sensor]) % 8]
+
+
+def _carriage(said: float, batches: float, tls: bool) -> float:
+    packets = max(batches, said / SEGMENT_BYTES) + 2 * batches
+    return packets * PACKET_BYTES + (2 * TLS_BYTES * batches if tls else 0.0)
+
+
+# ── the card ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the journal does to the card: written a day, and what is left of a day for good."""
+
+    written: float
+    kept: float
+
+
+def card(
+    records: float,
+    bytes_per_record: float,
+    syncs: float,
+    *,
+    page: int = 4096,
+    settle_records_bytes: int = 512 * 1024,
+    settle_s: float = 600.0,
+    settle_pages: int = 6,
+) -> Card:
+    """Bytes a day for so many records of so many compressed bytes, and so many syncs, a day.
+
+    A sync writes the pages of the tail that its records touch: one more than they fill, on average. Every
+    `settle_s`, or after that many bytes, what the tail holds goes into SQLite: once through its log, once
+    into its place, with some pages of its own each time.
+    """
+    body = records * bytes_per_record
+    settles = max(DAY_S / settle_s, body / settle_records_bytes)
+    tail = body + min(syncs, records) * page
+    return Card(
+        tail + settles * settle_pages * page + 2 * (body + settles * page / 2), body + settles * page / 2
+    )
+
+
+def compressed_bytes_per_record(station: Station) -> float:
+    """Bytes of a record in the journal: examples, deflated commit by commit as the journal does it."""
+    together = moments(station, station.journal.commit_s)[:600]  # ten minutes at a commit a second: a block
+    stream = zlib.compressobj(6, zlib.DEFLATED, -15)
+    wanted: dict[str, int] = {}
+    for sensors in together:
+        for sensor in sensors:
+            wanted[sensor.id] = wanted.get(sensor.id, 0) + 1
+    streams = {s.id: iter(samples(station, s, wanted.get(s.id, 0))) for s in station.sensors}
+    encoder = msgspec.json.Encoder()
+    size = count = 0
+    for sensors in together:
+        for sensor in sensors:
+            size += len(stream.compress(encoder.encode(next(streams[sensor.id])) + b"\n"))
+            count += 1
+        size += len(stream.flush(zlib.Z_SYNC_FLUSH)) + 12
+    return size / count if count else 0.0
