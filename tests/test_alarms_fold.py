@@ -413,6 +413,41 @@ def test_the_most_urgent_goes_first_and_an_end_never_before_its_beginning(tmp_pa
     story(main)
 
 
+def test_an_end_waits_for_its_beginning(tmp_path: Path) -> None:
+    async def main() -> None:
+        station = Station(tmp_path, LoopClock(), Path1(SmsRetry("busy"), SmsRetry("busy")), [TURBIDITY])
+        await station.open()
+        station.read(80)
+        await station.work(5)
+        station.read(20)
+        await station.work(60)
+        assert [text.partition(" river-1")[0] for _, text in station.path.sent] == ["ALARM", "Back to normal"]
+        await station.kill()
+
+    story(main)
+
+
+def test_an_outcome_counts_once() -> None:
+    outbox = Outbox()
+    row = Row("r/1/raise/duty", "r", 1, Notice.RAISE, "duty", Priority.HIGH, "t", 1, "", 0, 10**9, 1, 1)
+    outbox.put(row)
+    for outcome, attempt, now_ms in (
+        ("accepted", 1, 0),  # never begun
+        ("sending", 1, 0),
+        ("sending", 1, 0),
+        ("unknown", 2, 0),  # not this attempt
+        ("unknown", 1, 1000),
+        ("unknown", 1, 5000),  # shown again: must not count as the second unknown end
+        ("sending", 1, 6000),
+        ("retry", 1, 6000),
+    ):
+        outbox.apply(row.id, outcome, attempt, now_ms)
+    assert outbox.next(60_999) is None
+    waiting = outbox.next(61_000)
+    assert waiting is not None
+    assert (waiting.attempts, waiting.repeat) == (1, True)
+
+
 def test_who_never_got_the_alarm_does_not_get_its_end(tmp_path: Path) -> None:
     async def main() -> None:
         station = Station(tmp_path, LoopClock(), Path1(SmsRefused("no such number")), [TURBIDITY])
