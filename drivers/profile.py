@@ -29,6 +29,7 @@ import difflib
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,38 @@ def load(file: Path) -> Profile:
     try:
         with file.open("rb") as opened:
             text = opened.read(FILE_LIMIT + 1)
+    except OSError as e:
+        raise BadProfile(file, "", f"cannot be read: {e.strerror}", "let the station's user read it") from e
+    return _checked(file, text)
+
+
+def quantities(profile: Profile) -> tuple[Quantity, ...]:
+    """What an instrument of this profile measures, in the profile's order."""
+    return tuple(Quantity(r.quantity, r.unit, r.digits) for r in profile.registers)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a profile, for editors. docs/schema/profile.schema.json is this."""
+    made = Profile.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "title": "Suu-Aba Modbus profile",
+    }
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=256)
+def _checked(file: Path, text: bytes) -> Profile:
+    """The profile in a file's bytes; a station with many instruments of a model asks for it often."""
+    try:
         if len(text) > FILE_LIMIT:
             raise BadProfile(
                 file, "", f"has more than {FILE_LIMIT} bytes", "a profile is short: see drivers/README.md"
             )
         data = tomllib.loads(text.decode("utf-8"))
-    except OSError as e:
-        raise BadProfile(file, "", f"cannot be read: {e.strerror}", "let the station's user read it") from e
     except UnicodeDecodeError as e:
         raise BadProfile(file, "", f"is not UTF-8 (byte {e.start})", "save it as UTF-8 text") from e
     except (tomllib.TOMLDecodeError, RecursionError) as e:
@@ -76,21 +102,6 @@ def load(file: Path) -> Profile:
     if mistakes:
         raise _bad(file, mistakes)
     return profile
-
-
-def quantities(profile: Profile) -> tuple[Quantity, ...]:
-    """What an instrument of this profile measures, in the profile's order."""
-    return tuple(Quantity(r.quantity, r.unit, r.digits) for r in profile.registers)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a profile, for editors. docs/schema/profile.schema.json is this."""
-    made = Profile.model_json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **made,
-        "title": "Suu-Aba Modbus profile",
-    }
 
 
 # ── mistakes, in a technician's words ──────────────────────────────────────────────────────────────────────

@@ -103,7 +103,7 @@ def test_an_unknown_model_gets_the_closest_names(asked: str, says: str) -> None:
     "name",
     [
         "../profiles/xy-md02", "/etc/passwd", "xy-md02.toml", "", ".", "XY-MD02", "xy md02", "xy_md02", "-xy",
-        "рн", "a" * 65, "xy-md02\n", "xy-md02\0", "base", "link", "modbus", "profile", "catalogue", "emulators",
+        "рн", "a" * 65, "xy-md02\n", "xy-md02\0", "base", "link", "modbus", "profile", "catalogue",
     ],
 )  # fmt: skip
 def test_names_that_are_no_models(name: str, tmp_path: Path) -> None:
