@@ -123,7 +123,8 @@ def test_the_set_up_asks_for_what_is_needed_and_no_more(tmp_path: Path) -> None:
         ("cms 96", SmsRefused, 96, None), ("cms 195", SmsRefused, 195, None),
         ("cms 250", SmsRefused, 250, None),
         ("cms 302 first", SmsRefused, 302, None), ("cme 30 first", SmsRetry, 30, None),
-        ("error", SmsRetry, None, 3),        ("error first", SmsRetry, None, 3), ("cms SIM busy first", SmsRetry, None, 3),
+        ("error", SmsRetry, None, 3),       
+        ("error first", SmsRetry, None, 3), ("cms SIM busy first", SmsRetry, None, 3),
     ],
 )  # fmt: skip
 def test_an_error_code_comes_out_as_its_kind_and_the_next_message_goes(

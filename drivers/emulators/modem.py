@@ -284,7 +284,7 @@ class ModemEmulator(SimAndNetwork):
             return "+CSMS: 0,1,1,1" if kind == "?" else "+CSMS: 1,1,1"
         elif name == "+CNMI":
             if kind == "=?":
-                return f"+CNMI: (0,1,2),(0,1),(0),({','.join(map(str, self.offers_ds))}),(0)"
+                return f"+CNMI: (0-2),(0-1),(0),(0-{self.offers_ds[-1]}),(0)"
             if kind == "?":
                 return "+CNMI: " + ",".join(map(str, self._cnmi))
             wanted = [int(v or 0) for v in value.split(",")]
