@@ -262,7 +262,12 @@ def test_a_reader_that_keeps_the_silence_breaks_none() -> None:
 
 
 def on_a_wire(
-    emulators: list[Talker], says: list[tuple[float, bytes]], *, baudrate: int = 1000, **how: bool
+    emulators: list[Talker],
+    says: list[tuple[float, bytes]],
+    *,
+    baudrate: int = 1000,
+    hush_at_s: float | None = None,
+    **how: bool,
 ) -> tuple[Wire, list[tuple[float, bytes]]]:
     """Play what a host says at which second on a timed wire; gives the wire and what reached the host."""
     got: list[tuple[float, bytes]] = []
@@ -275,8 +280,11 @@ def on_a_wire(
             got.append((round(loop.time() - start_s, 4), data))
             return len(data)
 
-        wire = Wire(emulators, write, name="w", line=Line(baudrate), timed=True, record=Record(), **how)
+        how.setdefault("timed", True)
+        wire = Wire(emulators, write, name="w", line=Line(baudrate), record=Record(), **how)
         wire.start()
+        if hush_at_s is not None:
+            loop.call_later(hush_at_s, wire.hush, "unplugged")
         for at_s, data in says:
             await asyncio.sleep(max(0.0, start_s + at_s - loop.time()))
             wire.from_host(data)
@@ -331,6 +339,20 @@ def test_a_host_that_speaks_into_an_answer_loses_both() -> None:
     assert wire.counts.collisions == 1
     wire, got = on_a_wire([Talker("one", "a")], says)  # alone on its wire: two pairs, both may speak
     assert [data for _, data in got] == [b"a=0001.", b"a=0002."]
+    assert wire.counts.collisions == 0
+
+
+def test_an_answer_that_is_under_way_when_the_port_is_pulled_out_is_lost_and_recorded_so() -> None:
+    wire, got = on_a_wire([Talker("one", "a", after_s=0.5)], [(1.0, b"a?")], hush_at_s=1.3)
+    assert got == []
+    assert [(said.spoiled, said.fault) for said in wire.record.entries] == [(True, "unplugged")]
+
+
+def test_without_time_on_the_wire_only_answers_to_the_same_bytes_collide() -> None:
+    """On a wire these answers (70 ms each) would overlap; where bytes take no time a quick host may be so quick."""
+    units = [Talker("one", "a", after_s=0.03), Talker("two", "b", after_s=0.01)]
+    wire, got = on_a_wire(units, [(1.0, b"a?"), (1.01, b"b?")], timed=False)
+    assert got == [(1.02, b"b=0001."), (1.03, b"a=0001.")]
     assert wire.counts.collisions == 0
 
 

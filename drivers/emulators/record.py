@@ -43,7 +43,10 @@ class Said:
 
 
 class Record:
-    """All answers with numbers. Append-only; may be read from another thread while it grows."""
+    """All answers with numbers. Append-only; may be read from another thread while it grows.
+
+    An entry follows its bytes by a moment: stop the ports, or wait, before counting what a reader got.
+    """
 
     def __init__(self, file: Path | None = None, *, keep: int = KEEP) -> None:
         self.entries: list[Said] = []
