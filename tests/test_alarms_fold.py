@@ -415,7 +415,7 @@ def test_the_most_urgent_goes_first_and_an_end_never_before_its_beginning(tmp_pa
 
 def test_an_end_waits_for_its_beginning(tmp_path: Path) -> None:
     async def main() -> None:
-        station = Station(tmp_path, LoopClock(), Path1(SmsRetry("busy"), SmsRetry("busy")), [TURBIDITY])
+        station = Station(tmp_path, LoopClock(), Path1(SmsRetry("busy")), [TURBIDITY])
         await station.open()
         station.read(80)
         await station.work(5)
