@@ -349,7 +349,7 @@ def test_an_answer_that_is_under_way_when_the_port_is_pulled_out_is_lost_and_rec
 
 
 def test_without_time_on_the_wire_only_answers_to_the_same_bytes_collide() -> None:
-    """On a wire these answers (70 ms each) would overlap; here bytes take no time, and a quick host may ask."""
+    """On a wire these answers (70 ms each) would overlap; here bytes take no time."""
     units = [Talker("one", "a", after_s=0.03), Talker("two", "b", after_s=0.01)]
     wire, got = on_a_wire(units, [(1.0, b"a?"), (1.01, b"b?")], timed=False)
     assert got == [(1.02, b"b=0001."), (1.03, b"a=0001.")]
