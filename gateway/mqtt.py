@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import Refused, Unreachable
-from gateway.model import Body, Reading, Record, Stamp
+from gateway.model import Body, Event, Reading, Record, Stamp
 from gateway.mqtt_messages import StatusMessage, alarm_json, encode, event_json, iso, level, reading_json
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ STATUS_S = 60.0
 KEEPALIVE_S = 30
 """A broker publishes the last will after one and a half times this (MQTT 5.0, 3.1.2.10)."""
 ANSWER_S = 15.0
+FIRST_ANSWER_S = 5.0
+"""To our very first CONNECT with MQTT 5; a broker that stays silent is then tried with MQTT 3.1.1."""
 PAYLOAD_LIMIT = 64 * 1024
 """A message above is refused here: some brokers hang up on it, and it would hold up everything behind it."""
 
@@ -48,7 +50,7 @@ class MqttSink:
 
     `url` is mqtt://HOST[:1883] or mqtts://HOST[:8883]. A password given as a function is asked for at every
     connection, so that a mended secret counts without a restart. `health` gives what the status message shows
-    beside the state.
+    beside the state. `version` 5 or 4 (MQTT 3.1.1) keeps to that one.
     """
 
     in_flight = 1  # the window is inside the batch
@@ -68,6 +70,7 @@ class MqttSink:
         health: Callable[[], Mapping[str, Any]] = dict,
         keepalive_s: int = KEEPALIVE_S,
         answer_s: float = ANSWER_S,
+        version: int | None = None,
         status_s: float = STATUS_S,
     ) -> None:
         parts = urlsplit(url)
@@ -84,6 +87,7 @@ class MqttSink:
         self._readings = "reading" in send
         self._events = "event" in send
         self._stamp, self._health = stamp, health
+        self._only = version
         self._root = f"suuaba/1/{level(station)}"
         self._topics: dict[str, str] = {}
         self._link: MqttLink | None = None
@@ -147,10 +151,11 @@ class MqttSink:
     ) -> Iterator[tuple[int, str, bytes, bool]]:
         for record in records:
             seq = record.seq
-            if seq in self._confirmed:
-                continue
+            retain = isinstance(record.body, Event) and record.body.what == "alarm"
+            if seq in self._confirmed and not retain:
+                continue  # an alarm's state goes again all the same: the newest must be the last
             try:
-                topic, payload, retain = self._message(seq, record.body)
+                topic, payload = self._message(seq, record.body)
             except (ValueError, TypeError, msgspec.EncodeError) as e:
                 wrong.append(f"cannot be written as JSON: {e}")
                 continue
@@ -159,16 +164,16 @@ class MqttSink:
                 continue
             yield seq, topic, payload, retain
 
-    def _message(self, seq: int, body: Body) -> tuple[str, bytes, bool]:
+    def _message(self, seq: int, body: Body) -> tuple[str, bytes]:
         if isinstance(body, Reading):
             topic = self._topics.get(body.sensor)
             if topic is None:
                 topic = self._topics[body.sensor] = f"{self._root}/reading/{level(body.sensor)}"
-            return topic, reading_json(self._station, seq, body), False
+            return topic, reading_json(self._station, seq, body)
         if body.what == "alarm":
             rule = level(str(body.detail.get("rule", "")))
-            return f"{self._root}/alarm/{rule}", alarm_json(self._station, seq, body), True
-        return f"{self._root}/event", event_json(self._station, seq, body), False
+            return f"{self._root}/alarm/{rule}", alarm_json(self._station, seq, body)
+        return f"{self._root}/event", event_json(self._station, seq, body)
 
     def _online(self) -> StatusMessage:
         return StatusMessage("online", self._station, iso(self._stamp().utc_ms), "", dict(self._health()))
@@ -195,18 +200,24 @@ class MqttSink:
 
     async def _connect(self) -> MqttLink:
         """Connect with the version that worked last, or else the other. Raises Unreachable."""
-        from gateway.mqtt_link import NAMES, VersionRefused
+        from gateway.mqtt_link import NAMES, Silence, VersionRefused
 
         broker = self._broker()
-        versions = (4, 5) if self.version == 4 else (5, 4)
+        versions = (self._only,) if self._only else (4, 5) if self.version == 4 else (5, 4)
         said = ""
         for version in versions:
+            first = version == 5 and self.version is None and not self._only
             try:
-                link = await self._open(broker, version)
+                link = await self._open(broker, version, FIRST_ANSWER_S if first else self._answer_s)
             except VersionRefused as e:
                 said = str(e)
                 continue
-            if version != self.version and version == 4:
+            except Silence as e:
+                if not first:
+                    raise
+                said = str(e)  # amqtt, for one, stumbles over the CONNECT of MQTT 5 and says nothing
+                continue
+            if version != self.version and version == 4 and not self._only:
                 log.warning("mqtt: %s does not speak MQTT 5: falling back to MQTT 3.1.1 (%s)", broker, said)
                 self._remarks.append(("mqtt_version", {"broker": str(broker), "version": NAMES[version]}))
             elif version != self.version:
@@ -215,12 +226,18 @@ class MqttSink:
             return link
         raise Unreachable(said)
 
-    async def _open(self, broker: Broker, version: int) -> MqttLink:
+    async def _open(self, broker: Broker, version: int, connack_s: float) -> MqttLink:
         from gateway.mqtt_link import MqttLink
 
         will = StatusMessage("offline", self._station, why="connection lost")
         try:
-            link = MqttLink(broker, version, WINDOW, (f"{self._root}/status", encode(will)))
+            link = MqttLink(
+                broker,
+                version,
+                WINDOW,
+                (f"{self._root}/status", encode(will)),
+                min(connack_s, self._answer_s),
+            )
         except OSError as e:  # ssl.SSLError is one
             raise Unreachable(f"{broker}: the file with authorities {self._ca!r} cannot be used: {e}") from e
         await link.open()

@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -149,7 +150,12 @@ class Mosquitto(Server):
 
     def set_users(self, users: dict[str, str]) -> None:
         """Who may come in; counts from the next start, or from `reread`."""
-        lines = [f"listener {self.port} 127.0.0.1", "persistence false", self._settings]
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "persistence false",
+            "max_queued_messages 100000",
+            self._settings,
+        ]
         if self.tls:
             lines += [f"certfile {self.folder}/server.crt", f"keyfile {self.folder}/server.key"]
         passwords = self.folder / "passwords"
@@ -178,6 +184,24 @@ class Mosquitto(Server):
 
     def command(self, program: str) -> list[str]:
         return [program, "-c", str(self.folder / "mosquitto.conf")]
+
+
+class Amqtt(Server):
+    """amqtt, the broker that the demo embeds, in a process of its own. MQTT 3.1.1 only; nothing persists."""
+
+    program = str(Path(sys.executable).with_name("amqtt"))
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://localhost:{self.port}"
+
+    def command(self, program: str) -> list[str]:
+        settings = {
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+        (self.folder / "amqtt.yaml").write_text(json.dumps(settings))  # JSON is YAML
+        return [program, "-c", str(self.folder / "amqtt.yaml")]
 
 
 def make_certificates(folder: Path) -> None:
@@ -221,6 +245,7 @@ class Subscriber:
         username: str | None = None,
         password: str | None = None,
         ca: Path | None = None,
+        qos: int = 1,
     ) -> None:
         self.got: list[Got] = []
         self._topic = topic
@@ -232,7 +257,7 @@ class Subscriber:
             self._client.username_pw_set(username, password)
         if ca:
             self._client.tls_set(str(ca))
-        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message
         self._client.connect("localhost", port)
