@@ -111,8 +111,6 @@ class Dialogue:
         deadline_s = self._now_s() + within_s
         while True:
             line = await self._line(deadline_s)
-            if line.rstrip("\x1a") == pdu:
-                continue
             self._raise_error("AT+CMGS", line)
             reference = _reference(line)
             if reference is None:

@@ -90,6 +90,18 @@ def test_a_message_of_each_alphabet_arrives_as_it_was_written(tmp_path: Path) ->
     run(scenario())
 
 
+def test_it_works_in_real_time_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(30), station(tmp_path) as at:
+            await at.modem.send(TO, "real", reference=1)
+            at.emulated.receive(OTHER, "answer")
+            while not (messages := (await at.modem.inbox()).messages):
+                await at.modem.listen(5)
+            assert (at.texts, [m.text for m in messages]) == (["real"], ["answer"])
+
+    asyncio.run(scenario())
+
+
 def test_the_set_up_asks_for_what_is_needed_and_no_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with station(tmp_path) as at:
@@ -123,7 +135,7 @@ def test_the_set_up_asks_for_what_is_needed_and_no_more(tmp_path: Path) -> None:
         ("cms 96", SmsRefused, 96, None), ("cms 195", SmsRefused, 195, None),
         ("cms 250", SmsRefused, 250, None),
         ("cms 302 first", SmsRefused, 302, None), ("cme 30 first", SmsRetry, 30, None),
-        ("error", SmsRetry, None, 3),       
+        ("error", SmsRetry, None, 3),
         ("error first", SmsRetry, None, 3), ("cms SIM busy first", SmsRetry, None, 3),
     ],
 )  # fmt: skip
@@ -214,6 +226,20 @@ def test_an_answer_after_the_time_out_is_not_taken_for_the_next_message(tmp_path
             assert sent.references == (2,)
             # …but it tells that the first one went after all.
             assert at.modem.take_late() == [Late(TO, 1, 1, 1)]
+            assert at.modem.take_late() == []
+
+    run(scenario())
+
+
+def test_a_stray_result_after_the_next_message_resolves_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with station(tmp_path) as at:
+            at.emulated.plan("silence")
+            assert isinstance(await fails(at.modem, "first"), SmsUnknown)
+            at.emulated.report_after_s = None
+            await at.modem.send(OTHER, "second", reference=2)
+            at.emulated.say("+CMGS: 99")
+            assert not await at.modem.listen(10)
             assert at.modem.take_late() == []
 
     run(scenario())
@@ -350,8 +376,7 @@ def test_a_send_that_is_cancelled_leaves_the_modem_usable(tmp_path: Path) -> Non
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(5):
                     await at.modem.send(TO, "first", reference=1)
-            await asyncio.sleep(100)
-            sent = await at.modem.send(TO, "second", reference=2)
+            sent = await at.modem.send(TO, "second", reference=2)  # at once, while the modem is still busy
             assert sent.references == (2,)
             assert at.texts == ["first", "second"]
             assert at.modem.take_late() == [Late(TO, 1, 1, 1)]
@@ -507,6 +532,17 @@ def test_the_power_switch_is_the_last_rung(tmp_path: Path) -> None:
             assert at.texts == ["powered"]
             assert len(switched) == 1
 
+        useless = ModemEmulator()
+        useless.deaf_until = "power"
+
+        async def no_power() -> None:
+            switched.append(now_s())
+
+        async with station(tmp_path, emulated=useless, power=no_power) as at:
+            for _ in range(3):
+                assert isinstance(await fails(at.modem), SmsRetry)
+            assert len(switched) == 2  # not more than once in five minutes
+
         mute = ModemEmulator()
         mute.deaf_until = "power"
         async with station(tmp_path, emulated=mute) as at:
@@ -557,6 +593,7 @@ def test_a_modem_that_keeps_its_echo_is_understood(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with station(tmp_path) as at:
             at.emulated.refuse_echo_off = True
+            assert (await at.modem.start()).maker == "SUU-ABA"
             await at.modem.send(TO, "echoed", reference=1)
             at.emulated.receive(OTHER, "ACK 1")
             await asyncio.sleep(1)
@@ -653,6 +690,28 @@ def test_long_messages_are_put_together_also_when_their_parts_mix(tmp_path: Path
             assert [m.is_name for m in inbox.messages if m.text == "Adverts"] == [True]
             await at.modem.forget(*inbox.messages)
             assert (await at.modem.inbox()).used == 0
+
+    run(scenario())
+
+
+def test_parts_of_two_messages_with_one_reference_are_not_mixed(tmp_path: Path) -> None:
+    """A sender has 256 references, and some always use the same."""
+
+    async def scenario() -> None:
+        async with station(tmp_path) as at:
+            one, two = "a" * 200, "b" * 200
+            at.emulated.receive(TO, one, reference=7, only=1)
+            at.emulated.receive(TO, two, reference=7, only=1)
+            at.emulated.receive(TO, one, reference=7, only=1)  # the network repeats itself
+            at.emulated.receive(TO, one, reference=7, only=2)
+            await asyncio.sleep(1)
+            (message,) = (await at.modem.inbox()).messages
+            assert message.text == one
+            await at.modem.forget(message)
+            at.emulated.receive(TO, two, reference=7, only=2)
+            await asyncio.sleep(1)
+            (message,) = (await at.modem.inbox()).messages
+            assert message.text == two
 
     run(scenario())
 
