@@ -153,12 +153,13 @@ class Link:
         self._check()
         loop = asyncio.get_running_loop()
         quiet_s = max(self.silence_s, after_s)
-        give_up_s = max(loop.time(), self._quiet_at_s) + quiet_s + CHATTER_S
-        while (now_s := loop.time()) < min(self._quiet_at_s + quiet_s, give_up_s):
-            await asyncio.sleep(min(self._quiet_at_s + quiet_s, give_up_s) - now_s)
+        until_s = self._quiet_at_s + quiet_s
+        give_up_s = max(until_s, loop.time()) + CHATTER_S
+        while loop.time() < until_s:
+            await self._more(until_s)
             self._check()
-            if keep:
-                break
+            if not keep:
+                until_s = min(self._quiet_at_s + quiet_s, give_up_s)
         if not keep:
             self.discard()
             self._check()

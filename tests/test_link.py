@@ -220,6 +220,19 @@ def test_a_character_meanwhile_starts_the_silence_anew() -> None:
     on_a_pty(conversation)
 
 
+def test_a_stream_of_which_nothing_may_be_lost_delays_no_send() -> None:
+    async def conversation(link: Link, wire: Pty) -> None:
+        began_s = now_s()
+        sending = asyncio.create_task(link.send(b"1", after_s=0.1, keep=True))
+        await asyncio.sleep(0.06)
+        wire.say(b"data")
+        await sending
+        assert now_s() - began_s == pytest.approx(0.1, abs=1e-3)
+        assert await link.receive(4, 1.0) == b"data"
+
+    on_a_pty(conversation)
+
+
 def test_a_wire_that_is_never_silent_holds_a_send_for_a_bounded_time() -> None:
     async def conversation(link: Link, wire: Pty) -> None:
         async def chatter() -> None:
@@ -230,7 +243,7 @@ def test_a_wire_that_is_never_silent_holds_a_send_for_a_bounded_time() -> None:
         chattering = asyncio.create_task(chatter())
         began_s = now_s()
         await link.send(b"C,0\r")
-        assert now_s() - began_s == pytest.approx(CHATTER_S + LINE.silence_s, abs=5e-3)
+        assert now_s() - began_s == pytest.approx(CHATTER_S + LINE.silence_s, abs=1e-2)
         assert await wire.hear(4) == b"C,0\r"
         chattering.cancel()
 
