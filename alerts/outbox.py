@@ -4,6 +4,7 @@ the alarms' state.
     put ──► QUEUED ──"sending"──► SENDING ──"accepted"──► ACCEPTED ──"delivered" / "failed" / a day──► gone
               ▲                      ├──"retry"────► QUEUED, after a pause that grows to its ceiling
               │ ├──"unknown"──► QUEUED once more, marked as a repetition; the second time: gone
+              │                      │              ("accepted" before that: a late answer told the end)
               └──────────────────────┴──"failed"───► gone
 
 Nothing moves but by an outcome that stands in the journal. An outcome counts once: it names its attempt,
@@ -122,7 +123,8 @@ class Outbox:
         if outcome in ("delivered", "failed", "withdrawn") and row.state is not RowState.SENDING:
             del self.rows[row_id]
             return []
-        if row.state is not RowState.SENDING or attempt != row.attempts:
+        was_sent = outcome == "accepted" and row.repeat and row.state is RowState.QUEUED
+        if attempt != row.attempts or not (was_sent or row.state is RowState.SENDING):
             return []
         match outcome:
             case "accepted":

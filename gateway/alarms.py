@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -48,6 +48,8 @@ PATH_PAUSE_CEILING_S = 60.0
 stormed.
 """
 LOOK_AGAIN_S = 0.5
+LATE_KEPT = 50
+LISTEN_S = 1.0
 _LONG_AGO_MS = 10**10
 _BAD = (Flag.FAIL, Flag.MISSING)
 
@@ -237,6 +239,25 @@ class SmsPath(Protocol):
         ...
 
 
+class LateAnswer(Protocol):
+    """A message of unknown end that was sent after all: its recipient and the reference it was given."""
+
+    @property
+    def to(self) -> str: ...
+
+    @property
+    def reference(self) -> int: ...
+
+
+@runtime_checkable
+class HearsLate(Protocol):
+    """A path that may hear of a message after its time."""
+
+    async def listen(self, within_s: float) -> bool: ...
+
+    def take_late(self) -> Sequence[LateAnswer]: ...
+
+
 class SmsSender:
     """Hands over what the outbox holds, the most urgent first, one at a time. Belongs under `supervise`."""
 
@@ -255,6 +276,7 @@ class SmsSender:
         self._stamp = stamp
         self._name = name
         self._failures = 0
+        self._late: list[tuple[str, int]] = []
 
     async def run(self) -> None:
         """Send until cancelled. Raises JournalError."""
@@ -278,6 +300,9 @@ class SmsSender:
         if contact is None:
             await self._record(row, 0, "failed", error="this contact is no longer in the configuration")
             return
+        if row.repeat and await self._came_late(row, contact.phone):
+            await self._record(row, row.attempts, "accepted", parts=1, why="a late answer: it was sent")
+            return
         attempt = row.attempts + 1
         await self._record(row, attempt, "sending")
         try:
@@ -296,6 +321,14 @@ class SmsSender:
             self._failures = 0
             references = list(sent.references)
             await self._record(row, attempt, "accepted", parts=len(references), reference=references)
+
+    async def _came_late(self, row: Row, phone: str) -> bool:
+        """Whether the path meanwhile heard that the attempt with the unknown end had succeeded."""
+        if isinstance(self._path, HearsLate):
+            await self._path.listen(LISTEN_S)
+            self._late += [(late.to, late.reference) for late in self._path.take_late()]
+            del self._late[:-LATE_KEPT]
+        return row.segments == 1 and (phone, row.reference) in self._late
 
     async def _failed(self, row: Row, attempt: int, outcome: str, error: SmsError) -> None:
         if self._failures == 0:

@@ -14,10 +14,14 @@ import pytest
 
 from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
 from alerts.messages import packaged
+from alerts.modem import Modem
 from alerts.outbox import MOST_ROWS, Outbox, Row
 from alerts.policy import Contact, Notice
 from alerts.rules import Kind, Priority, Rule, Tier
 from alerts.watch import Watch
+from drivers.emulators.modem import ModemEmulator
+from drivers.emulators.port import PtyPort
+from drivers.link import Line, Link
 from gateway.alarms import AlarmFold, SmsSender, Steady
 from gateway.clock import Clock
 from gateway.journal import Journal
@@ -111,9 +115,7 @@ class Door:
 class Station:
     """The journal with the fold, a tick each second, and the sender."""
 
-    def __init__(
-        self, folder: Path, clock: LoopClock, path: Path1, rules: Sequence[Rule], **more: Any
-    ) -> None:
+    def __init__(self, folder: Path, clock: LoopClock, path: Any, rules: Sequence[Rule], **more: Any) -> None:
         contacts = more.get("contacts", [DUTY, CHIEF])
         self.clock, self.path = clock, path
         self.fold = AlarmFold(Watch("river-1", rules, contacts, TEXTS))
@@ -330,6 +332,41 @@ def test_an_unknown_end_is_repeated_once_and_says_so(tmp_path: Path) -> None:
         station.read(80)
         await station.work(300)
         assert [text for _, text in station.path.sent] == [f"(repeat) {RAISED}"]
+        await station.kill()
+
+    story(main)
+
+
+FAULTS = {
+    "network away": (["cms 38", "cms 38"], [RAISED]),
+    "no prompt": (["no prompt"], [RAISED]),
+    "barred": (["cms 8"], []),
+    "silence, nothing sent": (["silence"], [f"(repeat) {RAISED}"]),
+    "silence, but sent": (["silence sent"], [RAISED, f"(repeat) {RAISED}"]),
+    "answer after 100 s": (["late 100"], [RAISED]),
+    "answer after 180 s": (["late 180"], [RAISED]),  # known to be sent before it would be repeated
+    "reset in the middle": (["reset"], [f"(repeat) {RAISED}"]),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_with_an_emulated_modem_on_a_pty(tmp_path: Path, case: str) -> None:
+    faults, texts = FAULTS[case]
+
+    async def main() -> None:
+        emulated = ModemEmulator()
+        emulated.plan(*faults)
+        port = PtyPort([emulated], link_path=tmp_path / "modem", line=Line(115200))
+        await port.start()
+        modem = Modem(Link(str(port.link_path), Line(115200)))
+        station = Station(tmp_path / "journal", LoopClock(), modem, [TURBIDITY])
+        await station.open()
+        station.read(80)
+        await station.work(600)
+        assert [sms.text for sms in emulated.sent] == texts
+        assert emulated.interrupted == 0
+        modem.close()
+        await port.stop()
         await station.kill()
 
     story(main)

@@ -152,7 +152,7 @@ def test_the_texts_of_the_contract_s_rule() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"above": False, "value": 5.1, "limit": 6.5, "quantity": "ph", "unit": "pH"}, "pH 5,1 < 6,5 с 14:05"),
+        ({"above": False, "value": 5.1, "limit": 6.5, "quantity": "ph", "unit": "pH"}, "pH 5,1 < 6,5 с"),
         ({"value": 63.25, "digits": 2}, "мутность 63,25 > 50 NTU"),
         ({"value": 50.04}, "мутность 50,04 > 50 NTU"),  # rounded it would not be over
         ({"value": 50.0004}, "мутность 50,0004 > 50 NTU"),
