@@ -359,6 +359,25 @@ def test_sensors_fall_with_their_bus(tmp_path: Path) -> None:
     ]
 
 
+def test_the_later_of_two_buses_on_a_port_falls(tmp_path: Path) -> None:
+    second = RIVER.replace('"river"', '"well"').replace('"ph1"', '"ph2"').replace('"turb1"', '"turb2"')
+    station = read(tmp_path, HEAD + RIVER + second, lenient=True)
+    assert [s.id for s in station.sensors] == ["ph1", "turb1"]
+    assert [wire.id for wire in station.wires] == ["river"]
+    assert [line.split(":")[1] for line in station.left_out] == [
+        " bus[2].port (well)",
+        " sensor[3].bus (ph2)",
+        " sensor[4].bus (turb2)",
+    ]
+
+
+def test_a_database_without_its_bucket_is_left_out(tmp_path: Path) -> None:
+    influx = '[influxdb]\nurl = "http://h"\norg = "o"\ntoken = { env = "T" }\n'
+    station = read(tmp_path, HEAD + RIVER + influx, lenient=True, T="t")
+    assert station.influxdb is None
+    assert len(station.left_out) == 1
+
+
 def test_a_rule_keeps_the_contacts_there_are(tmp_path: Path) -> None:
     text = (
         HEAD

@@ -118,6 +118,8 @@ def test_characters_in_a_frame(pdu: int, framing: str, wanted: int) -> None:
         ("renke-rs-ph-n01", Line(19200, "8E1"), 1, 17 * 11 / 19200 + 2 * 3.5 * 11 / 19200),
         # two floats and the error byte behind them, five registers: 8 + 15 characters
         ("yosemitech-y511", Line(9600, "8N1"), 1, 23 * 10 / 9600 + 2 * 3.5 * 11 / 9600),
+        # write one 8 + 8, read one 8 + 7, read eight 8 + 21, of 11 bits; it wants 0.1 s before each request
+        ("aqualabo-ntu", Line(9600, "8N2"), 3, 60 * 11 / 9600 + 3 * (0.1 + 3.5 * 11 / 9600)),
     ],
 )
 def test_wire_time(model: str, line: Line, requests: int, wire_s: float) -> None:
