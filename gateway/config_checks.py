@@ -20,7 +20,7 @@ from gateway.config_words import shown
 
 def check(draft: Draft) -> None:
     """Run every check, in the order in which they build on each other."""
-    for step in (_station, _ids, check_wires, _expectations, _rules, _sms, _mqtt, _influxdb):
+    for step in (_station, _ids, check_wires, _expectations, _rules, _sms, _mqtt, _influxdb, _not_yet):
         step(draft)
 
 
@@ -180,3 +180,26 @@ def _influxdb(draft: Draft) -> None:
             at.complain(key, f"{text}: take it out, or change version")
     if lacking:
         draft.influxdb = None
+
+
+def _not_yet(draft: Draft) -> None:
+    """What the file may say and this version does not do: nothing that was asked for is passed over."""
+    for index, sensor in draft.sensors.items():
+        for quantity, expect in sensor.expect.items():
+            tests = [name for name in ("spike", "rate", "flat") if getattr(expect, name) is not None]
+            if tests:
+                text = f"this version does not test {', '.join(tests)} yet; gross and usual it does"
+                draft.at("sensor", index).warn(f"expect.{quantity}", text)
+    for index, rule in draft.rules.items():
+        if rule.over_s is not None:
+            text = "this version makes no averages yet; the rule looks at every reading: set on_delay"
+            draft.at("rule", index).warn("over", text)
+    for section, sink in (("mqtt", draft.mqtt), ("influxdb", draft.influxdb)):
+        if sink is not None and any(send.kind == "average" for send in sink.send):
+            draft.at(section).warn("send", "this version makes no averages yet; they are not sent")
+    if draft.sms is not None and draft.sms.provider is not None:
+        draft.at("sms").warn("provider", "this version sends by the modem only; the provider is not used yet")
+    if draft.sms is not None and "budget" in draft.data["sms"]:
+        draft.at("sms").warn("budget", "this version does not count segments yet; nothing is held back")
+    if draft.web is not None:
+        draft.at("web").warn("", "this version has no page yet; the section does nothing")
