@@ -529,6 +529,28 @@ def test_ezo_gets_its_temperature_again_after_a_restart(after_s: float, codes: b
     run(main())
 
 
+@pytest.mark.parametrize("told_by", ["tokens", "lines"])
+def test_ezo_restart_between_two_readings_is_seen(told_by: str) -> None:
+    async def main() -> None:
+        ezo = Atlas(Air())
+        driver = atlas.Driver(temperature_degc=8.5)
+        async with bench(ezo, atlas.LINE) as b:
+            await read(driver, b)
+            ezo.power_cycle(b.now_s)
+            if told_by == "tokens":
+                b.poke()
+                await asyncio.sleep(1.5)
+                ezo.continuous_s = 0
+            else:
+                ezo._boot_lines.clear()
+            b.poke()
+            await asyncio.sleep(5.05)  # no line falls into the 0.9 s of the next reading
+            await read(driver, b)
+            assert ezo.temperature_degc == 8.5
+
+    run(main())
+
+
 def test_ezo_follows_another_thermometer() -> None:
     async def main() -> None:
         ezo = Atlas(Air(), continuous_s=0)
