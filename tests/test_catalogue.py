@@ -112,6 +112,16 @@ def test_names_that_are_no_models(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(e.value)
 
 
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "profiles"
+    (inner / "xy").mkdir(parents=True)
+    (tmp_path / "secret.toml").write_text(OWN.format(model="secret"))
+    for name in ("../secret", "xy/../../secret", str(tmp_path / "secret")):
+        assert (inner / f"{name}.toml").is_file()
+        with pytest.raises(UnknownModel):
+            catalogue.find(name, [inner])
+
+
 def test_a_station_without_modbus_does_not_pay_for_it() -> None:
     """Listing models imports no driver and no pydantic; neither does finding a driver in code."""
     program = textwrap.dedent("""

@@ -336,6 +336,8 @@ def test_sentinels_and_impossible_values_are_noted_and_not_passed_on(tmp_path: P
         assert read(p, bytes.fromhex(raw)) == ({}, (note,))
     for raw, value in (("0000", 0.0), ("0578", 14.0)):
         assert read(p, bytes.fromhex(raw)) == ({"ph": value}, ())
+    inside = loaded(tmp_path, HEAD + PH + "invalid = [0]\n")  # a sentinel that would pass for a number
+    assert read(inside, bytes(2)) == ({}, ("ph: 0 stands for no number",))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
