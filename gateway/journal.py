@@ -151,7 +151,7 @@ class Journal:
         self._committed_seq = self._next_seq - 1
         self._memory.boot, self._memory.closed = at.boot, False
         self._memory.reserved = max(self._memory.reserved, self._next_seq + RESERVE)
-        await self._settle()
+        await self._settle(self._fold_states())
         self._synced_s = loop.time()
         if found.missing:
             detail = {
@@ -283,7 +283,7 @@ class Journal:
                 self._memory.closed = True
                 self._memory.reserved = self._next_seq
                 with contextlib.suppress(OSError):  # then the tail keeps them: the next start repairs
-                    await self._settle()
+                    await self._settle(self._fold_states())
             finally:
                 await self._in_thread(self._disk.close)
                 self._thread.shutdown()
@@ -293,6 +293,7 @@ class Journal:
         records, lines = list(self._pending), []
         if records and records[-1].seq >= self._memory.reserved:
             durable = True
+        reserved = self._memory.reserved
         if durable:
             ahead = max(RESERVE, 4 * len(records))
             self._memory.reserved = max(self._memory.reserved, self._next_seq + ahead)
@@ -308,16 +309,21 @@ class Journal:
         self._cursors_moved = False
         derived, self._derived = self._derived, set()
         text = b"\n".join(lines) + b"\n"
+        loop = asyncio.get_running_loop()
+        old = loop.time() - self._settled_s >= SETTLE_S
+        full = self._unsettled_bytes + len(text) >= self._settle_at_bytes
+        # What the folds remember must be as of these records: others may be appended while the disk works.
+        folds = self._fold_states() if settle and (old or full) else None
         try:
             await self._in_thread(lambda: self._disk.write(text, durable=durable))
         except OSError as e:
+            self._memory.reserved = reserved
             self._cursors_moved = True
             self._derived |= derived
             self._no_space(e)
             return
         self._well("records")
         self._unsynced = not durable
-        loop = asyncio.get_running_loop()
         if durable:
             self._synced_s = loop.time()
         if records:
@@ -329,11 +335,10 @@ class Journal:
             self._committed.set()
             self._committed = asyncio.Event()
         self._unsettled_bytes += len(text)
-        old = loop.time() - self._settled_s >= SETTLE_S
-        if settle and (old or self._unsettled_bytes >= self._settle_at_bytes):
+        if folds is not None:
             await self._retain()
             try:
-                await self._settle()
+                await self._settle(folds)
             except OSError as e:
                 self._trouble("blocks", e)  # the tail has the records, and grows
                 self._settle_at_bytes = self._unsettled_bytes + SETTLE_BYTES
@@ -362,10 +367,13 @@ class Journal:
         if self._troubles.pop(what, None) is not None:
             log.warning("journal: the disk takes %s again", what)
 
-    async def _settle(self) -> None:
+    def _fold_states(self) -> dict[str, str]:
+        return {fold.name: fold.save().decode() for fold in self._folds}
+
+    async def _settle(self, folds: dict[str, str]) -> None:
         """Move the unsettled records into one SQLite block and begin the tail's next generation."""
         records = self._recent[len(self._recent) - self._unsettled :]
-        self._memory.folds = {fold.name: fold.save().decode() for fold in self._folds}
+        self._memory.folds = folds
         self._memory.last_seq = self._committed_seq
         self._settled_s = asyncio.get_running_loop().time()
         await self._in_thread(lambda: self._disk.settle(records, self._memory))

@@ -521,3 +521,29 @@ def test_blocks_that_find_no_room_stay_in_the_tail(tmp_path: Path, monkeypatch: 
         await again.close()
 
     play(job)
+
+
+def test_a_fold_that_counts_while_the_disk_is_slow_counts_each_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives while a block is being kept is not in it: the fold's state that is kept with it must not know it."""
+    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 1)
+    clock = FixedClock()
+
+    async def job() -> None:
+        journal = Journal(tmp_path, clock, folds=[Counter()])
+        await journal.open()
+        for i in range(0, 20, 2):
+            journal.append([reading(clock, float(i))])
+            keeping = asyncio.create_task(journal.sync())
+            await asyncio.sleep(0)  # the disk works now
+            journal.append([reading(clock, float(i + 1))])
+            await keeping
+        await drop(journal)  # the last one was never committed
+        counter = Counter()
+        again = Journal(tmp_path, clock, folds=[counter])
+        await again.open()
+        assert counter.count == len(numbers(await everything(again))) == 19
+        await again.close()
+
+    play(job)
