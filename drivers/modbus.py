@@ -156,13 +156,15 @@ async def ask(link: Link, unit: int, pdu: bytes, *, within_s: float, after_s: fl
             return await _broadcast(link, request, pdu, after_s)
         if unit in late:
             await _drop_late(link, late, unit)
-    await link.send(request, after_s=after_s)
+    has_left = False
     try:
+        await link.send(request, after_s=after_s)
+        has_left = True
         frame = await link.receive_frame(cut, within_s, rest_s=rest_s)
     except (NoAnswer, GarbledAnswer, asyncio.CancelledError) as e:
-        # An answer that came damaged will not come again; after silence, noise or a neighbour's answer it
-        # may.
-        came = isinstance(e, GarbledAnswer) and begun(framing, unit, pdu, e.frame)
+        # An answer that came damaged will not come again; after silence, noise, a damaged echo or a
+        # neighbour's answer it may.
+        came = has_left and isinstance(e, GarbledAnswer) and begun(framing, unit, pdu, e.frame)
         if late is not None and not came:
             late[unit] = (asyncio.get_running_loop().time() + within_s, cut)
         if isinstance(e, GarbledAnswer):

@@ -286,6 +286,22 @@ def test_the_answer_to_a_cancelled_request_is_late_too() -> None:
     on_a_pty(conversation)
 
 
+def test_the_answer_after_a_damaged_echo_is_late_too() -> None:
+    async def conversation(link: Link, wire: Pty) -> None:
+        asking = asyncio.create_task(ask(link, 1, READ_3, within_s=0.5))
+        await wire.hear(8)
+        wire.say(h("01 03 00 00 00 07 05 CB"))
+        with pytest.raises(GarbledAnswer, match="echo"):
+            await asking
+        again = asyncio.create_task(ask(link, 1, READ_3, within_s=0.5))
+        await asyncio.sleep(0.2)
+        wire.say(LATE)
+        wire.say(await wire.hear(8) + ANSWER_3)
+        assert await again == ANSWER_3[1:-2]
+
+    on_a_pty(conversation, echo=True)
+
+
 def test_tcp_knows_a_late_answer_by_its_transaction() -> None:
     async def main() -> None:
         with await TcpPort.open() as wire:
