@@ -119,8 +119,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from gateway import config, plan
+    from gateway.station import watch
 
     station = config.load(arguments.station)
+    watch(station)  # rules that make no sense
     for warning in station.warnings:
         print(warning, file=sys.stderr)
     print(plan.render(plan.plan(station)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -21,13 +22,14 @@ from pydantic import SecretStr
 
 from alerts.messages import packaged
 from alerts.policy import Contact, Quiet
-from alerts.rules import Kind, Priority, Rule, Tier
+from alerts.rules import Kind, Priority, Rule, RuleError, Tier
 from alerts.watch import Watch
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms import AlarmFold, SmsSender
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
+from gateway.errors import ConfigError
 from gateway.follow import Follower, Sink
 from gateway.journal import Journal
 from gateway.model import Event
@@ -201,7 +203,8 @@ class Station:
         from alerts.modem import Modem
 
         link = Link(sms.modem, Line(sms.baudrate, "8N1"))
-        modem = Modem(link, pin=_open(sms.pin))
+        wrong = _WrongPin(self.config.data)
+        modem = Modem(link, pin=_open(sms.pin), wrong_pin=wrong.read(), on_wrong_pin=wrong.keep)
         return [start("sms", SmsSender(self.journal, self.alarms, modem, self.clock.stamp).run)]
 
     async def _tick(self) -> None:
@@ -252,32 +255,21 @@ class _Beat:
 
 
 def watch(wanted: config.Station) -> Watch:
-    """The rules, contacts and texts of a station, as the alarms want them."""
+    """The rules, contacts and texts of a station, as the alarms want them. Raises ConfigError."""
     every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
     digits = {
         (sensor, quantity.name): quantity.digits
         for sensor, quantities in wanted.quantities.items()
         for quantity in quantities
     }
-    rules = [
-        Rule(
-            id=rule.id,
-            sensor=rule.sensor,
-            kind=Kind.ABOVE if rule.above is not None else Kind.BELOW,
-            quantity=rule.quantity,
-            unit=rule.unit,
-            low=rule.below,
-            high=rule.above,
-            hysteresis=rule.hysteresis,
-            on_delay_s=rule.on_delay_s,
-            off_delay_s=rule.off_delay_s,
-            priority=Priority(rule.priority),
-            gap_s=3 * every_s[rule.sensor],
-            digits=digits[rule.sensor, rule.quantity],
-            send=tuple(Tier(tier.contacts, tier.after_s) for tier in rule.send),
-        )
-        for rule in wanted.rules
-    ]
+    rules, wrong = [], []
+    for rule in wanted.rules:
+        try:
+            rules.append(_rule(rule, every_s[rule.sensor], digits[rule.sensor, rule.quantity]))
+        except RuleError as e:
+            wrong.append(f"{wanted.file.name}: {e}")
+    if wrong:
+        raise ConfigError(wrong)
     contacts = [
         Contact(
             id=contact.id,
@@ -291,6 +283,52 @@ def watch(wanted: config.Station) -> Watch:
     ]
     texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
     return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone))
+
+
+def _rule(rule: config.Rule, every_s: float, digits: int) -> Rule:
+    return Rule(
+        id=rule.id,
+        sensor=rule.sensor,
+        kind=_kind(rule),
+        quantity=rule.quantity,
+        unit=rule.unit,
+        low=rule.below,
+        high=rule.above,
+        hysteresis=rule.hysteresis,
+        on_delay_s=rule.on_delay_s,
+        off_delay_s=rule.off_delay_s,
+        priority=Priority(rule.priority),
+        over_s=rule.over_s or 0.0,
+        every_s=every_s,
+        gap_s=max(10.0, 3 * every_s),
+        digits=digits,
+        send=tuple(Tier(tier.contacts, tier.after_s) for tier in rule.send),
+    )
+
+
+def _kind(rule: config.Rule) -> Kind:
+    if rule.above is not None and rule.below is not None:
+        return Kind.OUTSIDE
+    return Kind.ABOVE if rule.above is not None else Kind.BELOW
+
+
+class _WrongPin:
+    """Remembers a SIM PIN that was refused: tried again at every start, it would lock the SIM."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / "wrong-pin"
+
+    def read(self) -> str | None:
+        try:
+            return self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def keep(self, pin: str) -> None:
+        with open(
+            os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as f:
+            f.write(pin)
 
 
 async def run(file: Path) -> int:
