@@ -295,6 +295,7 @@ def test_the_answer_after_a_damaged_echo_is_late_too() -> None:
             await asking
         again = asyncio.create_task(ask(link, 1, READ_3, within_s=0.5))
         await asyncio.sleep(0.2)
+        assert wire.overheard() == b"", "the same unit was asked again while its answer may still come"
         wire.say(LATE)
         wire.say(await wire.hear(8) + ANSWER_3)
         assert await again == ANSWER_3[1:-2]
