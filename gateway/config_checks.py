@@ -96,14 +96,21 @@ def _rules(draft: Draft) -> None:
         at = draft.at("rule", index)
         if rule.above is None and rule.below is None:
             at.spoil("above", "is missing, and so is below; add one of them")
-        elif rule.above is not None and rule.below is not None:
-            at.spoil("above", "stands beside below; a rule has one limit: make two rules")
+        elif rule.above is not None and rule.below is not None:  # outside of a band
+            least = rule.below + 2 * rule.hysteresis
+            if least >= rule.above:
+                text = f"{rule.above:g} leaves nothing between it and below, and the rule would never clear"
+                at.spoil("above", f"{text}; allowed is more than {least:g} (below + twice hysteresis)")
         if rule.sensor not in declared:
             at.spoil("sensor", f"there is no sensor {shown(rule.sensor)}{mean(rule.sensor, declared)}")
         elif rule.sensor not in sound:
             at.drop("sensor", f"sensor {shown(rule.sensor)}")
         else:
             _limit(draft, index, rule, draft.quantities[sound[rule.sensor]])
+            every_s = draft.sensors[sound[rule.sensor]].every_s
+            if rule.over_s is not None and rule.over_s < every_s:
+                text = f"{rule.over_s:g} s is shorter than the sensor's every ({every_s:g} s)"
+                at.spoil("over", f'{text}; write a longer time, or "reading"')
         _tiers(draft, index, rule)
 
 
@@ -190,10 +197,6 @@ def _not_yet(draft: Draft) -> None:
             if tests:
                 text = f"this version does not test {', '.join(tests)} yet; gross and usual it does"
                 draft.at("sensor", index).warn(f"expect.{quantity}", text)
-    for index, rule in draft.rules.items():
-        if rule.over_s is not None:
-            text = "this version makes no averages yet; the rule looks at every reading: set on_delay"
-            draft.at("rule", index).warn("over", text)
     for section, sink in (("mqtt", draft.mqtt), ("influxdb", draft.influxdb)):
         if sink is not None and any(send.kind == "average" for send in sink.send):
             draft.at(section).warn("send", "this version makes no averages yet; they are not sent")

@@ -232,11 +232,14 @@ def _over(given: Any) -> float | None:
     if given == "reading":
         return None
     try:
-        return words.duration(given)
+        over_s = words.duration(given)
     except ValueError:
         raise ValueError(
             f'{shown(given)} is nothing to look at; write "reading", or an average\'s length: "10 min"'
         ) from None
+    if not 1 <= over_s <= 86400:
+        raise ValueError(f'{shown(given)} is out of range; allowed are "reading" and 1 s…1 d')
+    return over_s
 
 
 class Rule(Part):
@@ -248,6 +251,7 @@ class Rule(Part):
     unit: str
     above: float | None = None
     below: float | None = None
+    """Both: an alarm outside of the band between them."""
     hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
     over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
     """An average's length; None: every reading counts."""

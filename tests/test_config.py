@@ -187,7 +187,7 @@ def test_the_documented_keys_of_every_section(tmp_path: Path) -> None:
     text = text.replace("# budget", "budget").replace("# quiet", "quiet").replace("# framing", "framing")
     text = text.replace("# echo", "echo").replace("# data", "data").replace("# pin", "pin")
     text = text.replace("# spike", "spike").replace("# rate", "rate").replace("# flat", "flat")
-    text = text.replace('priority = "critical"  ', 'over = "10 min"\npriority = "critical"')
+    text = text.replace("# over", "over")
     text += '[web]\nlisten = "0.0.0.0:8080"\npassword = { env = "WEB" }\n'
     file = write(tmp_path, text, mqtt__password="a", influxdb__token="b", sim__pin="1234")
     station = load(file, environment={"WEB": "c"})
@@ -264,6 +264,11 @@ def test_where_the_data_lie(
     assert read(tmp_path, HEAD + DUST).data == Path("/var/lib/suuaba")
 
 
+def test_a_rule_with_a_band(tmp_path: Path) -> None:
+    [rule] = read(tmp_path, HEAD + RIVER + RULE + "below = 1\nhysteresis = 2\n").rules
+    assert (rule.below, rule.above, rule.hysteresis) == (1, 50, 2)
+
+
 # ── warnings: it runs, but look ──
 
 
@@ -326,7 +331,6 @@ def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
     text += '[sms]\nbudget = "9 segments / 1 d"\nprovider = { env = "P" }\n'
     assert [line.split(";")[0] for line in read(tmp_path, text, P="https://sms").warnings] == [
         "station.toml: sensor[2].expect.turbidity (turb1): this version does not test spike, rate yet",
-        "station.toml: rule[1].over (turbid): this version makes no averages yet",
         "station.toml: mqtt.send: this version makes no averages yet",
         "station.toml: sms.provider: this version sends by the modem only",
         "station.toml: sms.budget: this version does not count segments yet",
