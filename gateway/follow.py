@@ -223,8 +223,9 @@ class Follower:
                 seq = max(seq, committed_seq)  # numbers that were lost or forgotten are not waited for
                 break
             for record in records:
-                if sink.wants(record.body) and not self._own_refusal(record.body):
-                    weight = weigh(record.body)
+                body = record.body
+                if sink.wants(body) and (type(body) is Reading or not self._own_refusal(body)):
+                    weight = weigh(body)
                     full = len(chosen) >= sink.batch_records or (
                         bool(chosen) and size + weight > sink.batch_bytes
                     )

@@ -69,6 +69,10 @@ class Door(Protocol):
         """Try to create the missing database; whether it is there now. Raises OSError."""
         ...
 
+    def close(self) -> None:
+        """Let go of the connections that wait for use. Does not block."""
+        ...
+
 
 class InfluxSink:
     """A sink for `gateway.follow`. `door` makes the way into the database, in a thread, at first use."""
@@ -121,7 +125,8 @@ class InfluxSink:
         return [("loss", {"records": points, "why": "older than the database's retention policy"})]
 
     async def close(self) -> None:
-        return
+        if self._door is not None:
+            self._door.close()
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -229,7 +234,7 @@ class Lines:
     def __init__(self, station: str) -> None:
         self._station = f",station={_tag(station)}"
         self._heads: dict[tuple[str, str], str] = {}
-        self._fields: dict[str, str] = {}
+        self._fields: dict[str, tuple[str, str, str]] = {}
 
     def join(self, records: Iterable[Record]) -> bytes:
         """One line each; records without a number and a flag give none."""
@@ -242,23 +247,25 @@ class Lines:
         return "\n".join(lines).encode("utf-8", "replace")
 
     def reading(self, reading: Reading) -> str:
-        """The line of a reading, in ms; "" when it holds no value. What is no number is left out, its flag is
-        9.
-        """
+        """The line of a reading, in ms; "" when it holds no value. What is no number gets flag 9 alone."""
         key = (reading.medium, reading.sensor)
         head = self._heads.get(key)
         if head is None:
             head = f"{_measurement(reading.medium)}{self._station}{_tag_if('sensor', reading.sensor)} "
             self._heads[key] = head
+        known = self._fields
         fields = []
         for name, v in reading.values.items():
-            key_text = self._fields.get(name) or self._field(name)
-            value, raw = v.value, v.raw
-            if value - value == 0 and raw - raw == 0:  # finite
-                fields.append(f"{key_text}={value!r},{key_text}_raw={raw!r},{key_text}_flag={v.flag:d}i")
-            else:
-                fields.append(f"{key_text}_flag={Flag.MISSING:d}i")
-        return f"{head}{','.join(fields)} {reading.at.utc_ms}" if fields else ""
+            try:
+                value_is, raw_is, flag_is = known[name]
+            except KeyError:
+                value_is, raw_is, flag_is = self._name(name)
+            fields.append(f"{value_is}{v.value!r}{raw_is}{v.raw!r}{flag_is}{v.flag}i")
+        if not fields:
+            return ""
+        line = f"{head}{','.join(fields)} {reading.at.utc_ms}"
+        # Looking at the text once costs less than at each number; a name with these letters only costs time.
+        return self._without_nan(head, reading) if "nan" in line or "inf" in line else line
 
     def event(self, seq: int, event: Event) -> str:
         """The line of an event, in ns (see the module's head)."""
@@ -276,27 +283,35 @@ class Lines:
             fields += [f"{name}={_string(detail[name])}" for name in known]
         return f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
 
-    def _field(self, name: str) -> str:
-        key = self._fields[name] = _tag(name)
-        return key
+    def _without_nan(self, head: str, reading: Reading) -> str:
+        fields = []
+        for name, v in reading.values.items():
+            value_is, raw_is, flag_is = self._fields[name]
+            if math.isfinite(v.value) and math.isfinite(v.raw):
+                fields.append(f"{value_is}{v.value!r}{raw_is}{v.raw!r}{flag_is}{v.flag}i")
+            else:
+                fields.append(f"{_tag(name)}_flag={Flag.MISSING.value}i")
+        return f"{head}{','.join(fields)} {reading.at.utc_ms}"
+
+    def _name(self, name: str) -> tuple[str, str, str]:
+        key = _tag(name)
+        made = self._fields[name] = (f"{key}=", f",{key}_raw=", f",{key}_flag=")
+        return made
 
 
-# Escapes: InfluxDB line protocol reference, "Special characters". A backslash is itself except before these
-# characters, and a
-# line break cannot be said outside of a string; so a name may not end in a backslash, and a line break
-# becomes a space.
-_MEASUREMENT = str.maketrans({",": "\\,", " ": "\\ ", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
-_TAG = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
+# Escapes: InfluxDB line protocol reference, "Special characters". A backslash before one of these, or at the
+# end of a name, cannot be said (InfluxDB 1.6.7 refuses the line), and a line break in a name neither.
+_TAG = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\\": "/", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
+_MEASUREMENT = {**_TAG, ord("="): "="}
 _STRING = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
 
 
 def _measurement(text: str) -> str:
-    text = text.lstrip("#").rstrip("\\").translate(_MEASUREMENT)
-    return text or "_"
+    return text.lstrip("#").translate(_MEASUREMENT) or "_"
 
 
 def _tag(text: str) -> str:
-    return text.rstrip("\\").translate(_TAG) or "_"
+    return text.translate(_TAG) or "_"
 
 
 def _tag_if(key: str, text: str) -> str:

@@ -11,6 +11,7 @@ every retry of theirs is off.
 from __future__ import annotations
 
 import gzip
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -71,15 +72,17 @@ class _Version1:
         answer = self._post("query", {"q": self._create}, None)
         return answer.status == 200 and '"error"' not in answer.text
 
+    def close(self) -> None:
+        self._http.clear()
+
     def _post(self, path: str, fields: Mapping[str, str], body: bytes | None) -> Answer:
         import urllib3
-        from urllib3.util import make_headers
-
         headers = {"User-Agent": "suuaba"}
         if body is not None:
             headers |= {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}
         if self._username is not None:
-            headers |= make_headers(basic_auth=f"{self._username}:{_secret(self._password)}")
+            who = f"{self._username}:{_secret(self._password)}"
+            headers["Authorization"] = f"Basic {b64encode(who.encode()).decode()}"  # UTF-8: RFC 7617, 2.1
         url = f"{self._url}/{path}?{_query(fields)}"
         try:
             answer = self._http.request(
@@ -100,7 +103,7 @@ class _Version2:
         self.where = f"{url} bucket {bucket!r}"
         self.remedy = f"create it: influx bucket create --org {org} --name {bucket}"
         self._url, self._org, self._bucket, self._token, self._ca = url, org, bucket, token, ca
-        self._made: tuple[str, Any] = ("", None)
+        self._made: tuple[str, Any, Any] | None = None  # token, client, write API
 
     def write(self, lines: bytes, precision: str) -> Answer:
         import urllib3
@@ -121,13 +124,18 @@ class _Version2:
     def create(self) -> bool:
         return False  # a bucket needs rights that a station's token should not have
 
+    def close(self) -> None:
+        if self._made is not None:
+            self._made[1].close()
+
     def _api(self) -> Any:
         """influxdb-client's write API, made anew when the token changed."""
         from influxdb_client.client.influxdb_client import InfluxDBClient
         from influxdb_client.client.write_api import SYNCHRONOUS
 
         token = _secret(self._token)
-        if self._made[1] is None or self._made[0] != token:
+        if self._made is None or self._made[0] != token:
+            self.close()
             client = InfluxDBClient(
                 self._url,
                 token,
@@ -137,8 +145,8 @@ class _Version2:
                 ssl_ca_cert=self._ca,
                 retries=False,
             )
-            self._made = (token, client.write_api(write_options=SYNCHRONOUS))
-        return self._made[1]
+            self._made = (token, client, client.write_api(write_options=SYNCHRONOUS))
+        return self._made[2]
 
 
 def _secret(secret: Secret) -> str:

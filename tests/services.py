@@ -359,11 +359,9 @@ bind-address = "127.0.0.1:{self._rpc_port}"
 
     def post(self, statement: str, db: str = "", *, admin: bool = True) -> Any:
         """Run a statement; give the decoded answer. Raises AssertionError when the database says error."""
-        fields = {"q": statement, "db": db, "epoch": "ns"}
-        if self.admin and admin:
-            fields |= {"u": self.admin[0], "p": self.admin[1]}
-        body = urllib.parse.urlencode(fields).encode()
-        said = json.loads(fetch(f"{self.url}/query", body))
+        body = urllib.parse.urlencode({"q": statement, "db": db, "epoch": "ns"}).encode()
+        who = urllib.parse.urlencode({"u": self.admin[0], "p": self.admin[1]}) if self.admin and admin else ""
+        said = json.loads(fetch(f"{self.url}/query?{who}", body))
         assert "error" not in said["results"][0], said
         return said
 
