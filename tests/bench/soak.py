@@ -17,6 +17,11 @@ from tests.services import InfluxDB, Mosquitto, running
 from tests.site import KEEPING, Keeper, events, journaled, site, stored
 
 
+def run() -> list[tuple[str, str, str]]:
+    """Ten minutes with an outage of one."""
+    return soak(10, 60)
+
+
 def soak(minutes: float, outage_s: float) -> list[tuple[str, str, str]]:
     """Run, and give rows (what, goal, figure)."""
     with tempfile.TemporaryDirectory(prefix="suuaba-soak-") as name:
