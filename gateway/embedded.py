@@ -1,4 +1,4 @@
-"""The embedded MQTT broker (amqtt, MQTT 3.1.1): for the demo, and for a station whose readings are watched on the spot.
+"""The embedded MQTT broker (amqtt, MQTT 3.1.1): for the demo, and for a station that is watched on the spot.
 
 It keeps nothing across a restart; the journal does. A station that others depend on has a real broker.
 Imported only when the configuration says `url = "embedded"`.

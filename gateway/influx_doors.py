@@ -77,6 +77,7 @@ class _Version1:
 
     def _post(self, path: str, fields: Mapping[str, str], body: bytes | None) -> Answer:
         import urllib3
+
         headers = {"User-Agent": "suuaba"}
         if body is not None:
             headers |= {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}

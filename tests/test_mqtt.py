@@ -210,8 +210,11 @@ def test_what_is_really_published_is_valid_and_on_its_topics(mosquitto: Mosquitt
             kind = got.topic.split("/")[3]
             jsonschema.validate(got.json, json.loads(schemas()[f"{kind}.schema.json"]))
         assert subscriber.got[0].json == {
-            "state": "online", "station": "valid", "time": "2026-11-23T10:00:00.000Z", "health": {"backlog": 3},
-        }  # fmt: skip
+            "state": "online",
+            "station": "valid",
+            "time": "2026-11-23T10:00:00.000Z",
+            "health": {"backlog": 3},
+        }
         assert subscriber.got[-1].json["state"] == "offline"
         with listening(mosquitto.port, "suuaba/1/valid/#") as late:
             kept = late.wait(
