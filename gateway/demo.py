@@ -118,7 +118,7 @@ async def demo(wishes: Wishes, say: Say) -> int:
 
 
 async def simulate(faults: str, seconds: float | None, say: Say) -> int:
-    """Only the emulated instruments, until Ctrl-C. Raises ConfigError for faults that cannot be understood."""
+    """Only the emulated instruments, until Ctrl-C. Raises ConfigError for faults nobody understands."""
     with tempfile.TemporaryDirectory(prefix="suuaba-simulate-") as folder:
         try:
             async with asyncio.timeout(seconds):
@@ -161,7 +161,7 @@ async def _finish(journal: Journal, counts: Counts, watching: asyncio.Task[None]
 
 
 def _lost(outside: EmulatedStation, counts: Counts) -> int:
-    """Numbers that an instrument gave when asked, readable on its wire, and that the journal does not hold."""
+    """Numbers that an instrument gave when asked, readable on its wire, and not in the journal."""
     given: Counter[tuple[str, str, float]] = Counter()
     for said in outside.record.snapshot():
         if said.asked and not said.spoiled:

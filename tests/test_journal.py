@@ -526,7 +526,7 @@ def test_blocks_that_find_no_room_stay_in_the_tail(tmp_path: Path, monkeypatch: 
 def test_a_fold_that_counts_while_the_disk_is_slow_counts_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What arrives while a block is being kept is not in it: the fold's state kept with it must not know it."""
+    """What arrives while a block is being kept is not in it: the state kept with it must not know it."""
     monkeypatch.setattr(journal_module, "SETTLE_BYTES", 1)
     clock = FixedClock()
 
