@@ -43,7 +43,7 @@ SETTLE_BYTES = 512 * 1024
 SETTLE_S = 600.0
 RESERVE = 1000
 """Numbers reserved ahead at least: what a power cut makes the numbering jump by."""
-RECENT = 1000
+RECENT = 300
 """Records kept in memory for followers that are up to date."""
 PENDING_LIMIT = 20_000
 """Records held in memory while the disk takes none; beyond, the oldest are lost, counted and said."""
@@ -348,7 +348,7 @@ class Journal:
                 self._settle_at_bytes = SETTLE_BYTES
 
     def _no_space(self, e: OSError) -> None:
-        """The disk took nothing: keep what is pending, up to the limit, and try again with the next commit."""
+        """The disk took nothing: keep what is pending, up to the limit; the next commit tries again."""
         self._trouble("records", e)
         self._dirty.set()
         lost = len(self._pending) - PENDING_LIMIT
