@@ -34,8 +34,10 @@ LONGEST_RETRY_AFTER_S = 3600.0
 """A far side that asks for more patience than this is asked again nevertheless."""
 READ_RECORDS = 1000
 """Records taken from the journal in one go."""
-GRACE_S = 2.0
-"""At the end: what is on its way may still be confirmed, and the sink may say goodbye, each for so long."""
+GRACE_S = 0.7
+"""At the end: how long what is on its way may still be confirmed. A station stops within five seconds."""
+GOODBYE_S = 0.7
+"""At the end, after that: how long the sink may take to say goodbye."""
 
 
 class Journal(Protocol):
@@ -368,7 +370,7 @@ class Follower:
             )  # so that no failure is reported as never looked at: the records come again anyway
         self._flying.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(GOODBYE_S):
                 await self.sink.close()
 
 

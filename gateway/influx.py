@@ -279,8 +279,8 @@ class Lines:
             text = msgspec.json.encode({"too_long_bytes": len(text)})
         fields = [f"what={_string(event.what)}", f"detail={_string(text.decode())}", f"seq={seq}i"]
         if event.what == "alarm":
-            known = [name for name in ("rule", "state", "priority") if isinstance(detail.get(name), str)]
-            fields += [f"{name}={_string(detail[name])}" for name in known]
+            known = {"rule": "rule", "state": "to", "quantity": "quantity", "priority": "priority"}
+            fields += [f"{name}={_string(str(detail[key]))}" for name, key in known.items() if key in detail]
         return f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
 
     def _without_nan(self, head: str, reading: Reading) -> str:

@@ -105,7 +105,7 @@ class MqttSink:
             answers = await link.send(self._messages(records, wrong))
         except Unreachable:
             self._confirmed |= link.answers.confirmed
-            await self._drop()
+            self._drop()
             raise
         self._confirmed |= answers.confirmed
         if answers.mendable:
@@ -123,7 +123,7 @@ class MqttSink:
         try:
             await self._publish_status(self._link, self._online())
         except Unreachable:
-            await self._drop()
+            self._drop()
             raise
 
     def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
@@ -135,14 +135,15 @@ class MqttSink:
         link, self._link = self._link, None
         if link is None:
             return
-        if link.is_open:
-            offline = StatusMessage("offline", self._station, iso(self._stamp().utc_ms), "stopped")
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._publish_status(link, offline)
-            except (Unreachable, TimeoutError) as e:
-                log.debug("saying goodbye: %s", e)  # the broker then publishes the last will
-        await link.close(0.5)
+        offline = StatusMessage("offline", self._station, iso(self._stamp().utc_ms), "stopped")
+        try:
+            async with asyncio.timeout(0.5):
+                await self._publish_status(link, offline)
+            await link.close(0.1)
+        except (Unreachable, TimeoutError) as e:
+            log.debug("saying goodbye: %s", e)
+        finally:
+            link.drop()  # not confirmed, so without a DISCONNECT: the broker publishes the last will
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -189,12 +190,12 @@ class MqttSink:
         if self._link is not None:
             if self._link.is_open:
                 return self._link
-            await self._drop()
+            self._drop()
         link = self._link = await self._connect()
         try:
             await self._publish_status(link, self._online())
         except Unreachable:
-            await self._drop()
+            self._drop()
             raise
         return link
 
@@ -255,7 +256,7 @@ class MqttSink:
             self._keepalive_s, self._answer_s,
         )  # fmt: skip
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            await link.close(0.5)
+            link.drop()

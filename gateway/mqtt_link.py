@@ -140,7 +140,7 @@ class MqttLink(aiomqtt.Client):
                 or self._connected.cancelled()
                 or self._connected.exception() is not None
             ):
-                self._abandon()
+                self.drop()
 
     @property
     def is_open(self) -> bool:
@@ -169,12 +169,20 @@ class MqttLink(aiomqtt.Client):
     def answers(self) -> Answers:
         return self._answers
 
-    async def close(self, within_s: float = 1.0) -> None:
-        """Disconnect in order if the broker lets us, else without. Never raises."""
+    async def close(self, within_s: float) -> None:
+        """Disconnect in order, so that no last will is published, if the broker lets us. Never raises."""
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
             async with asyncio.timeout(within_s):
                 await self.__aexit__(None, None, None)
-        self._abandon()
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of the connection without a word: the broker publishes the last will. Safe to call twice.
+
+        Also when a thread is just about to open it.
+        """
+        self._abandoned = True
+        self._client._sock_close()  # paho has no public way to drop a dead connection
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -207,11 +215,6 @@ class MqttLink(aiomqtt.Client):
 
     def _said(self, text: str) -> str:
         return f"{self.broker}: {text}"
-
-    def _abandon(self) -> None:
-        """Let go of the socket, also when a thread is just about to open it."""
-        self._abandoned = True
-        self._client._sock_close()  # paho has no public way to drop a dead connection
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         if not lost.cancelled():

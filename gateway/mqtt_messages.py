@@ -9,6 +9,7 @@ Pure: no I/O. JSON has no NaN and no infinity: such a number is published as nul
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Annotated, Any, Literal
@@ -73,12 +74,13 @@ class EventMessage(msgspec.Struct):
 
 
 class AlarmMessage(msgspec.Struct):
-    """The present state of an alarm."""
+    """The present state of an alarm: `state` as ISA-18.2 names it, `detail` as the Event has it."""
 
     station: str
     seq: Seq
     time: Time
     rule: str
+    state: str
     detail: dict[str, Any]
     clock: Clock
 
@@ -117,11 +119,9 @@ def reading_json(station: str, seq: int, reading: Reading) -> bytes:
     """The payload of a reading. Raises ValueError for a time that no calendar has."""
     values = {q: ValueMessage(v.raw, v.value, v.unit, v.flag, v.why) for q, v in reading.values.items()}
     payload = _reading_json(station, seq, reading, values)
-    if (
-        b"null" in payload
-    ):  # JSON has no NaN: msgspec writes null; such a number is missing, whatever its flag said
+    if b"null" in payload:  # so msgspec writes NaN: such a number is missing, whatever its flag said
         for name, v in values.items():
-            if v.raw is None or v.value is None or v.raw - v.raw != 0 or v.value - v.value != 0:
+            if not (_is_number(v.raw) and _is_number(v.value)):
                 values[name] = ValueMessage(None, None, v.unit, Flag.MISSING.value, v.why or "not a number")
         payload = _reading_json(station, seq, reading, values)
     return payload
@@ -137,8 +137,9 @@ def event_json(station: str, seq: int, event: Event) -> bytes:
 
 def alarm_json(station: str, seq: int, event: Event) -> bytes:
     """The payload of an Event "alarm". Raises as `event_json` does."""
-    at, rule = event.at, str(event.detail.get("rule", ""))
-    return encode(AlarmMessage(station, seq, iso(at.utc_ms), rule, event.detail, _clock(at)))
+    at, detail = event.at, event.detail
+    rule, state = str(detail.get("rule", "")), str(detail.get("to", ""))
+    return encode(AlarmMessage(station, seq, iso(at.utc_ms), rule, state, detail, _clock(at)))
 
 
 def iso(utc_ms: int) -> str:
@@ -155,6 +156,10 @@ def iso(utc_ms: int) -> str:
 
 
 _second = (0, "1970-01-01T00:00:00")  # readings come many to a second
+
+
+def _is_number(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
 
 
 def _clock(at: Stamp) -> Clock:

@@ -470,7 +470,7 @@ def test_a_beat_does_not_end_the_outage_of_a_batch() -> None:
 def test_at_the_end_what_is_on_its_way_may_still_be_confirmed() -> None:
     async def job() -> None:
         journal, sink = MemoryJournal([reading(1)]), FakeSink()
-        sink.takes_s = 1.5
+        sink.takes_s = 1.0
         async with following(journal, sink):
             await asyncio.sleep(0.5)
         assert journal.moves == [("mqtt", 1)]

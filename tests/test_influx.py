@@ -125,11 +125,11 @@ LINES = [
         ),
     ),
     (
-        Event(stamp(1), "alarm", {"rule": "high", "state": "firing", "sensor": "t1"}),
+        Event(stamp(1), "alarm", {"rule": "high", "to": "normal", "sensor": "t1"}),
         (
             r'alarm,station=s1,sensor=t1 what="alarm",'
-            r'detail="{\"rule\":\"high\",\"state\":\"firing\",\"sensor\":\"t1\"}",seq=7i,'
-            'rule="high",state="firing" 1000007'
+            r'detail="{\"rule\":\"high\",\"to\":\"normal\",\"sensor\":\"t1\"}",seq=7i,'
+            'rule="high",state="normal" 1000007'
         ),
     ),
 ]

@@ -187,8 +187,8 @@ def test_what_is_really_published_is_valid_and_on_its_topics(mosquitto: Mosquitt
             reading(7.1),
             reading(math.nan, "turb1", quantities=40),
             Event(stamp(), "clock_step", {"step_ms": 412}),
-            Event(stamp(), "alarm", {"rule": "turbidity-high", "state": "firing", "value": 61.5}),
-            Event(stamp(), "alarm", {"rule": "turbidity-high", "state": "quiet", "value": 12.0}),
+            Event(stamp(), "alarm", {"rule": "turbidity-high", "to": "active_unacknowledged", "value": 61.5}),
+            Event(stamp(), "alarm", {"rule": "turbidity-high", "to": "normal", "value": 12.0}),
         ]
         journal = MemoryJournal(bodies)
         sink = make("valid", mosquitto.url, health=lambda: {"backlog": 3})
@@ -222,7 +222,7 @@ def test_what_is_really_published_is_valid_and_on_its_topics(mosquitto: Mosquitt
             )
         assert sorted(kept) == ["suuaba/1/valid/alarm/turbidity-high", "suuaba/1/valid/status"]
         assert all(got.retained for got in kept.values())
-        assert kept["suuaba/1/valid/alarm/turbidity-high"].json["detail"]["state"] == "quiet"
+        assert kept["suuaba/1/valid/alarm/turbidity-high"].json["state"] == "normal"
 
     play(job)
 
@@ -503,6 +503,23 @@ def test_a_station_that_stops_says_so(mosquitto: Mosquitto) -> None:
             await sink.close()
             await in_thread(lambda: subscriber.wait("both", lambda got: len(got) == 2))
         assert subscriber.got[1].json["why"] == "stopped"
+
+    play(job)
+
+
+def test_a_goodbye_that_the_broker_does_not_confirm_leaves_the_last_will(own_mosquitto: Mosquitto) -> None:
+    async def job() -> None:
+        with listening(own_mosquitto.port, "suuaba/1/mute/status") as subscriber:
+            sink = make("mute", own_mosquitto.url)
+            await sink.beat()
+            own_mosquitto.pause()
+            loop = asyncio.get_running_loop()
+            start_s = loop.time()
+            await sink.close()
+            assert loop.time() - start_s < 3
+            own_mosquitto.resume()
+            last = await in_thread(lambda: subscriber.wait("the end", lambda got: len(got) >= 2 and got[-1]))
+        assert last.json["state"] == "offline"
 
     play(job)
 
