@@ -465,6 +465,7 @@ def test_faults_on_a_port(tmp_path: Path) -> None:
                 await question(link, b"a?", within_s=0.1)
         until(lambda: len(record.entries) == 3)
         assert await question(link, b"a?") == b"a=0004."  # what came late is thrown away before asking
+        until(lambda: record.entries[-1].values["n"] == 4)  # an entry follows its bytes by a moment
         for kind in ("dribble", "stray", "noise", "echo"):
             thread.call(lambda kind=kind: faults.plant(kind, "one"))  # type: ignore[misc]
             await link.send(b"a?")
