@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers.emulators.station import EmulatedStation
-from tests.services import InfluxDB, Mosquitto, Subscriber
+from tests.services import InfluxDB, Mosquitto, Subscriber, until
 from tests.site import site
 
 ROOT = Path(__file__).parent.parent
@@ -87,9 +87,11 @@ def test_read_of_a_silent_sensor_says_so(tmp_path: Path) -> None:
 def test_read_while_the_service_has_the_port(tmp_path: Path) -> None:
     with site(tmp_path, None, None) as place:
         place.start()
-        from tests.services import until
-
-        until("the service reads", lambda: place.outside.record.snapshot(), 30)
+        until(
+            "the service reads",
+            lambda: any(said.name == "ph1" for said in place.outside.record.snapshot()),
+            30,
+        )
         done = suuaba("read", place.file, "ph1")
         place.stop()
     assert done.returncode == 1
@@ -134,7 +136,7 @@ def test_simulate_prints_ports_that_can_be_read(tmp_path: Path) -> None:
 
 
 def test_simulate_explains_faults_it_does_not_understand() -> None:
-    done = suuaba("simulate", "--faults", "ded:turb1@3")
+    done = suuaba("simulate", "--faults", "ded:turb1@3+1")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "dead" in done.stderr
