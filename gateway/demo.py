@@ -32,7 +32,7 @@ from drivers.emulators.station import simulate as emulate
 from gateway import config
 from gateway.errors import ConfigError
 from gateway.journal import Journal
-from gateway.model import Event, Reading, Record
+from gateway.model import Average, Event, Reading, Record
 from gateway.station import Station, live
 
 Say = Callable[[str], object]
@@ -177,6 +177,13 @@ def _line(record: Record, zone: ZoneInfo) -> str:
         values = [(name, value) for name, value in body.values.items() if not _is_detail(name)][:3]
         shown = ", ".join(f"{name} {value.value:.4g} {value.unit}" for name, value in values)
         return f"{clock}  {body.medium:5} {body.sensor:6} {shown}"
+    if isinstance(body, Average):
+        means = [
+            f"{name} {m.mean:.4g} {m.unit}"
+            for name, m in body.values.items()
+            if m.mean is not None and not _is_detail(name)
+        ]
+        return f"{clock}  mean  {body.sensor:6} {', '.join(means[:3])} over {body.length_s // 60} min"
     return _event_line(clock, body)
 
 

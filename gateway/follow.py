@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.errors import Refused, Unreachable
-from gateway.model import Body, Event, Reading, Record, Stamp
+from gateway.model import Average, Body, Event, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -390,6 +390,8 @@ def weigh(body: Body) -> int:
     """About how many bytes a record takes on its way; an estimate is enough for cutting batches."""
     if isinstance(body, Reading):
         return 180 + 60 * len(body.values)
+    if isinstance(body, Average):
+        return 240 + 100 * len(body.values)
     return 300 + 40 * len(body.detail)
 
 

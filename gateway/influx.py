@@ -11,6 +11,10 @@ right to the millisecond. Events therefore go in a request of their own with pre
 
     event,station=kanysh-kyia-1 what="clock_step",detail="{\\"step_ms\\":412}",seq=18231i 1795428000000018231
 
+An average stands at its window's start, as `GROUP BY time(1m)` puts its own, so that both lie on each other:
+
+    water_1min,station=kyia-1,sensor=ph1 ph=7.1,ph_min=7.0,ph_max=7.2,ph_n=6i,ph_of=6i,ph_flag=1i,revision=0i
+
 Sources: InfluxDB 1.8 documentation, "InfluxDB line protocol reference" and "InfluxDB API reference" (/write,
 /query); InfluxDB 2.7 documentation, "Write data with the InfluxDB API"; answers checked against InfluxDB
 1.6.7 and VictoriaMetrics 1.79 (/api/v2/write).
@@ -22,13 +26,13 @@ import asyncio
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from gateway.errors import Refused, Unreachable
-from gateway.model import Body, Event, Flag, Reading, Record
+from gateway.model import Average, Body, Event, Flag, Reading, Record
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +85,12 @@ class InfluxSink:
     beat_s: float | None = None
 
     def __init__(
-        self, station: str, door: Callable[[], Door], *, send: Sequence[str] = ("reading", "event")
+        self,
+        station: str,
+        door: Callable[[], Door],
+        *,
+        send: Sequence[str] = ("reading", "event"),
+        averages_s: Collection[float] = (),
     ) -> None:
         self.batch_records = LINES
         self.batch_bytes = 4 * 1024 * 1024
@@ -90,6 +99,7 @@ class InfluxSink:
         self._lines = Lines(station)
         self._readings = "reading" in send
         self._events = "event" in send
+        self._averages_s = frozenset(averages_s)
         self._make_door = door
         self._door: Door | None = None
         self._making = threading.Lock()
@@ -99,6 +109,8 @@ class InfluxSink:
         self._unsaid = 0
 
     def wants(self, body: Body) -> bool:
+        if isinstance(body, Average):
+            return body.length_s in self._averages_s
         return bool(body.values) and self._readings if isinstance(body, Reading) else self._events
 
     async def deliver(self, records: Sequence[Record]) -> None:
@@ -241,7 +253,12 @@ class Lines:
         lines = []
         for record in records:
             body = record.body
-            line = self.reading(body) if isinstance(body, Reading) else self.event(record.seq, body)
+            if isinstance(body, Reading):
+                line = self.reading(body)
+            elif isinstance(body, Average):
+                line = self.average(body)
+            else:
+                line = self.event(record.seq, body)
             if line:
                 lines.append(line)
         return "\n".join(lines).encode("utf-8", "replace")
@@ -266,6 +283,21 @@ class Lines:
         line = f"{head}{','.join(fields)} {reading.at.utc_ms}"
         # Looking at the text once costs less than at each number; a name with these letters only costs time.
         return self._without_nan(head, reading) if "nan" in line or "inf" in line else line
+
+    def average(self, average: Average) -> str:
+        """The line of an average, in ms (see the module's head)."""
+        measurement = _measurement(f"{average.medium}_{_length(average.length_s)}")
+        fields = []
+        for name, m in average.values.items():
+            key = _tag(name)
+            if m.mean is not None and math.isfinite(m.mean):
+                fields.append(f"{key}={m.mean!r}")
+            if m.minimum is not None and m.maximum is not None:
+                fields.append(f"{key}_min={m.minimum!r},{key}_max={m.maximum!r}")
+            fields.append(f"{key}_n={m.used}i,{key}_of={m.expected}i,{key}_flag={m.flag}i")
+        fields.append(f"revision={average.revision}i")
+        head = f"{measurement}{self._station}{_tag_if('sensor', average.sensor)}"
+        return f"{head} {','.join(fields)} {average.start_ms}"
 
     def event(self, seq: int, event: Event) -> str:
         """The line of an event, in ns (see the module's head)."""
@@ -304,6 +336,11 @@ class Lines:
 _TAG = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\\": "/", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
 _MEASUREMENT = {**_TAG, ord("="): "="}
 _STRING = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
+
+
+def _length(length_s: int) -> str:
+    """The length of an average's window, as its measurement says it: 1min, 10min, 1h, 24h."""
+    return f"{length_s // 3600}h" if length_s % 3600 == 0 else f"{length_s // 60}min"
 
 
 def _measurement(text: str) -> str:

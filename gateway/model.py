@@ -1,4 +1,4 @@
-"""The core types: what a reading, an event and a record are. Frozen; nothing is updated in place.
+"""The core types: what a reading, an average, an event and a record are. Frozen; nothing is updated in place.
 
 They are msgspec structs (decision D2): as cheap as tuples to make, and their JSON is made from these
 definitions.
@@ -68,7 +68,37 @@ class Event(msgspec.Struct, frozen=True, tag="event", tag_field="kind"):
     detail: dict[str, Any]
 
 
-Body = Reading | Event
+class Mean(msgspec.Struct, frozen=True, array_like=True):
+    """One quantity of an average, made of `used` values of `expected`; None where there was none to use."""
+
+    mean: float | None
+    minimum: float | None
+    maximum: float | None
+    used: int
+    expected: int
+    unit: str
+    flag: int
+    why: str = ""
+
+
+class Average(msgspec.Struct, frozen=True, tag="average", tag_field="kind"):
+    """The values of one sensor over one window, from `start_ms` up to and without the moment of `at`.
+
+    `length_s` names the window (86400: the station's local day, which a change of clocks makes an hour longer
+    or shorter). `revision` grows when late readings correct an average; the latest counts.
+    """
+
+    sensor: str
+    model: str
+    medium: str
+    at: Stamp
+    start_ms: int
+    length_s: int
+    values: dict[str, Mean]
+    revision: int = 0
+
+
+Body = Reading | Average | Event
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

@@ -2,6 +2,7 @@
 
     suuaba/1/STATION/status           retained {"state":"online",…}; last will {"state":"offline",…}
     suuaba/1/STATION/reading/SENSOR   {"station":"kyia-1","seq":18231,"time":"2026-11-23T10:00:00.000Z", …}
+    suuaba/1/STATION/average/SENSOR   {"station":…,"seq":…,"start":…,"end":…,"length_s":60,"values":{…}, …}
     suuaba/1/STATION/event            {"station":…,"seq":…,"time":…,"what":"clock_step","detail":{…}, …}
     suuaba/1/STATION/alarm/RULE       retained: the alarm's present state
 
@@ -15,15 +16,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.errors import Refused, Unreachable
-from gateway.model import Body, Event, Reading, Record, Stamp
-from gateway.mqtt_messages import StatusMessage, alarm_json, encode, event_json, iso, level, reading_json
+from gateway.model import Average, Body, Event, Reading, Record, Stamp
+from gateway.mqtt_messages import (
+    StatusMessage,
+    alarm_json,
+    average_json,
+    encode,
+    event_json,
+    iso,
+    level,
+    reading_json,
+)
 
 if TYPE_CHECKING:
     from gateway.mqtt_link import Broker, MqttLink
@@ -67,6 +77,7 @@ class MqttSink:
         password: str | Callable[[], str] | None = None,
         ca: str | None = None,
         send: Sequence[str] = ("reading", "event"),
+        averages_s: Collection[float] = (),
         health: Callable[[], Mapping[str, Any]] = dict,
         keepalive_s: int = KEEPALIVE_S,
         answer_s: float = ANSWER_S,
@@ -86,6 +97,7 @@ class MqttSink:
         self._keepalive_s, self._answer_s = keepalive_s, answer_s
         self._readings = "reading" in send
         self._events = "event" in send
+        self._averages_s = frozenset(averages_s)
         self._stamp, self._health = stamp, health
         self._only = version
         self._root = f"suuaba/1/{level(station)}"
@@ -95,6 +107,8 @@ class MqttSink:
         self._remarks: list[tuple[str, dict[str, object]]] = []
 
     def wants(self, body: Body) -> bool:
+        if isinstance(body, Average):
+            return body.length_s in self._averages_s
         return self._readings if isinstance(body, Reading) else self._events
 
     async def deliver(self, records: Sequence[Record]) -> None:
@@ -171,6 +185,8 @@ class MqttSink:
             if topic is None:
                 topic = self._topics[body.sensor] = f"{self._root}/reading/{level(body.sensor)}"
             return topic, reading_json(self._station, seq, body)
+        if isinstance(body, Average):
+            return f"{self._root}/average/{level(body.sensor)}", average_json(self._station, seq, body)
         if body.what == "alarm":
             rule = level(str(body.detail.get("rule", "")))
             return f"{self._root}/alarm/{rule}", alarm_json(self._station, seq, body)

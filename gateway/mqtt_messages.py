@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.model import Event, Flag, Reading, Stamp
+from gateway.model import Average, Event, Flag, Reading, Stamp
 
 Clock = Literal["synced", "unsynced"]
 FlagNumber = Annotated[
@@ -62,6 +62,40 @@ class ReadingMessage(msgspec.Struct):
     clock: Clock
 
 
+class MeanMessage(msgspec.Struct, omit_defaults=True):
+    """One quantity of an average: `n` values of the `of` expected were used; null where there were none."""
+
+    mean: float | None
+    minimum: float | None = msgspec.field(name="min")
+    maximum: float | None = msgspec.field(name="max")
+    n: int
+    of: int
+    unit: str
+    flag: FlagNumber
+    why: str = ""
+
+
+class AverageMessage(msgspec.Struct):
+    """The values of one instrument over one window, from `start` up to and without `end`.
+
+    Late readings correct an average: it comes again with the same start and length and a higher revision.
+    """
+
+    station: str
+    seq: Seq
+    start: Time
+    end: Time
+    length_s: Annotated[
+        int, msgspec.Meta(description="names the window; 86400 is the station's local day, by its clocks")
+    ]
+    sensor: str
+    model: str
+    medium: str
+    values: dict[str, MeanMessage]
+    revision: int
+    clock: Clock
+
+
 class EventMessage(msgspec.Struct):
     """Something that happened at the station."""
 
@@ -97,6 +131,7 @@ class StatusMessage(msgspec.Struct, omit_defaults=True):
 
 MESSAGES: dict[str, type[msgspec.Struct]] = {
     "reading": ReadingMessage,
+    "average": AverageMessage,
     "event": EventMessage,
     "alarm": AlarmMessage,
     "status": StatusMessage,
@@ -125,6 +160,29 @@ def reading_json(station: str, seq: int, reading: Reading) -> bytes:
                 values[name] = ValueMessage(None, None, v.unit, Flag.MISSING.value, v.why or "not a number")
         payload = _reading_json(station, seq, reading, values)
     return payload
+
+
+def average_json(station: str, seq: int, average: Average) -> bytes:
+    """The payload of an average. Raises ValueError for a time that no calendar has."""
+    at = average.at
+    return encode(
+        AverageMessage(
+            station,
+            seq,
+            iso(average.start_ms),
+            iso(at.utc_ms),
+            average.length_s,
+            average.sensor,
+            average.model,
+            average.medium,
+            {
+                q: MeanMessage(m.mean, m.minimum, m.maximum, m.used, m.expected, m.unit, m.flag, m.why)
+                for q, m in average.values.items()
+            },
+            average.revision,
+            _clock(at),
+        )
+    )
 
 
 def event_json(station: str, seq: int, event: Event) -> bytes:

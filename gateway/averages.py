@@ -1,0 +1,351 @@
+"""Averages over fixed windows: a fold of the journal that gives one `Average` per sensor and window.
+
+    reading 10:00:00 … 10:00:59 ──► sums of [10:00, 10:01) ──10:01:05──► Average, revision 0
+    late reading of 10:00:31    ──► the same sums          ──next tick─► Average, revision 1, in its place
+
+Windows stand on the grid of UTC, the one of a day on the station's local days (which are 23 or 25 hours
+where clocks change). A window is closed when a reading or the time passes its end by `GRACE_S`. The sums of
+the newest `KEPT` windows of each length stay, and a reading that comes later is added where it belongs: the
+corrected average is given again with a higher revision. What is older than that is not averaged, and an
+event says so.
+
+Used are values flagged GOOD or NOT_EVALUATED, on request SUSPECT as well, FAIL and MISSING never. With
+fewer than 75 % of the values that a window should have, the mean is given all the same, flagged SUSPECT
+"incomplete". (40 CFR 50, appendix N, asks for 75 % of a day's hours; that figure is from memory, not from
+the document.) A window in which nothing came gives no average.
+
+The clock: a reading counts in the window of its own time stamp. If the clock is set back, windows in what
+is now the future are given out as they are and forgotten, and begin anew when their time comes. A stamp of
+an unsynced clock makes the average's stamp unsynced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway import config
+from gateway.averages_sums import (
+    ALLOWED,
+    METHODS,
+    Method,
+    Plain,
+    Special,
+    Sums,
+    add_plain,
+    add_special,
+    flag,
+    mean,
+    sort_out,
+)
+from gateway.model import Average, Body, Event, Flag, Mean, Reading, Record, Stamp
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+"""A window waits this long for what was read in it."""
+KEPT = 3
+"""Windows of a length that are kept, the present one included; what is older is not opened again."""
+COMPLETE = 0.75
+"""Share of the expected values that makes an average complete."""
+DAY_S = 86400
+_NEVER_MS = 1 << 62
+
+
+def averages(wanted: config.Station) -> list[AveragesFold]:
+    """The fold that makes what the station's sinks want of averages; none where nobody wants any."""
+    sinks = [sink for sink in (wanted.mqtt, wanted.influxdb) if sink is not None]
+    lengths_s = {send.length_s for sink in sinks for send in sink.send if send.kind == "average"}
+    if not lengths_s:
+        return []
+    every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
+    return [AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone))]
+
+
+class Window(msgspec.Struct, array_like=True):
+    """The sums from `start_ms` up to and without `end_ms`. `given`: how often an average was made of it."""
+
+    start_ms: int
+    end_ms: int
+    sums: dict[str, Sums] = {}
+    given: int = 0
+    changed: bool = False
+    synced: bool = True
+
+
+class Course(msgspec.Struct, array_like=True):
+    """The windows of one length, oldest first. What lies before `floor_ms` was given out and forgotten."""
+
+    windows: list[Window] = []
+    floor_ms: int = -_NEVER_MS
+    too_late: int = 0
+    """Readings that came too late since the last event about it."""
+
+
+class Heard(msgspec.Struct, array_like=True):
+    """One sensor. `boot` and `mono_ms` are those of its newest reading: what has an older one came late."""
+
+    model: str
+    medium: str
+    units: dict[str, str] = {}
+    boot: str = ""
+    mono_ms: int = 0
+    courses: dict[int, Course] = {}
+    """By the windows' length in seconds."""
+
+
+class AveragesFold:
+    """See gateway.journal.Fold. `lengths_s` are the windows wanted, `every_s` how often each sensor is
+    read.
+    """
+
+    name = "averages"
+
+    def __init__(
+        self,
+        lengths_s: Collection[float],
+        every_s: Mapping[str, float],
+        *,
+        zone: tzinfo = UTC,
+        methods: Mapping[str, Method] = METHODS,
+        suspect: bool = False,
+        complete: float = COMPLETE,
+    ) -> None:
+        for length_s in lengths_s:
+            if length_s < 1 or DAY_S % length_s:
+                raise ValueError(f"windows of {length_s:g} s do not divide a day")
+        for quantity, method in methods.items():
+            if method not in ALLOWED.get(quantity, (Method.ARITHMETIC,)):
+                raise ValueError(f"{quantity} has no {method} mean")
+        self._lengths_s = sorted({int(length_s) for length_s in lengths_s})
+        self._every_s = dict(every_s)
+        self._zone = zone
+        self._methods = dict(methods)
+        self._usable = frozenset((1, 2, 3) if suspect else (1, 2))
+        self._complete = complete
+        self._sensors: dict[str, Heard] = {}
+        self._due_ms: dict[str, int] = {}
+        self._day = (0, 0)
+
+    def step(self, record: Record) -> Sequence[Body]:
+        """See one record; readings count."""
+        reading = record.body
+        if type(reading) is not Reading:
+            return ()
+        heard = self._sensors.get(reading.sensor)
+        if heard is None:
+            if reading.sensor not in self._every_s:
+                return ()  # of an instrument that is no longer there: how often it was read is not known
+            heard = self._sensors[reading.sensor] = Heard(
+                reading.model, reading.medium, courses={length_s: Course() for length_s in self._lengths_s}
+            )
+        at = reading.at
+        derived: list[Body] = []
+        if at.utc_ms >= self._due_ms.get(reading.sensor, _NEVER_MS):
+            derived += self._close(reading.sensor, heard, at)
+        late = at.boot == heard.boot and at.mono_ms < heard.mono_ms
+        if not late:
+            heard.boot, heard.mono_ms = at.boot, at.mono_ms
+            heard.model, heard.medium = reading.model, reading.medium
+        self._same_units(heard, reading)
+        plain, special, bad = sort_out(reading.values, self._usable, self._methods)
+        for length_s, course in heard.courses.items():
+            windows = course.windows
+            if (
+                not windows
+                or not windows[-1].start_ms <= at.utc_ms < windows[-1].end_ms
+                or not windows[-1].changed
+            ):
+                window = self._window(reading.sensor, length_s, course, at, late, derived)
+                if window is None:
+                    course.too_late += 1
+                    self._due_ms[reading.sensor] = -_NEVER_MS  # said with the next tick
+                    continue
+            else:
+                window = windows[-1]
+            if not at.synced:
+                window.synced = False
+            _add(window.sums, plain, special, bad)
+        return derived
+
+    def tick(self, at: Stamp) -> Sequence[Body]:
+        """See that time passes. What gives nothing changes nothing: ticks are not replayed."""
+        derived: list[Body] = []
+        for sensor, due_ms in self._due_ms.items():
+            if at.utc_ms >= due_ms:
+                derived += self._close(sensor, self._sensors[sensor], at)
+        return derived
+
+    def save(self) -> bytes:
+        """All of it as JSON, as short as it can be said."""
+        return msgspec.json.encode({name: _kept(heard) for name, heard in self._sensors.items()})
+
+    def restore(self, state: bytes) -> None:
+        """Go on where a state was kept; sensors and windows that are no longer wanted are left."""
+        try:
+            kept = msgspec.json.decode(state, type=dict[str, Heard])
+        except msgspec.DecodeError as e:
+            log.error("averages: the kept state cannot be read, beginning anew: %s", e)
+            kept = {}
+        self._sensors = {name: heard for name, heard in kept.items() if name in self._every_s}
+        self._due_ms = {}
+        for name, heard in self._sensors.items():
+            heard.courses = {length_s: heard.courses.get(length_s, Course()) for length_s in self._lengths_s}
+            self._due_ms[name] = _due_ms(heard)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _window(
+        self, sensor: str, length_s: int, course: Course, at: Stamp, late: bool, derived: list[Body]
+    ) -> Window | None:
+        """The window of this moment, begun if need be and marked as changed; None when it comes too late."""
+        windows = course.windows
+        start_ms, end_ms = self._bounds(length_s, at.utc_ms)
+        if not late and windows and start_ms < windows[-1].start_ms:  # the clock was set back
+            ahead_ms = start_ms + int((KEPT - 0.5) * length_s * 1000)
+            while windows and windows[-1].start_ms > ahead_ms:
+                derived += self._give(sensor, length_s, [windows.pop()], at)
+            course.floor_ms = min(course.floor_ms, start_ms)
+        if start_ms < course.floor_ms:
+            return None
+        window = next((w for w in reversed(windows) if w.start_ms == start_ms), None)
+        if window is None:
+            window = Window(start_ms, end_ms)
+            windows.append(window)
+            windows.sort(key=_start_ms)
+            if len(windows) > KEPT:
+                oldest = windows.pop(0)
+                course.floor_ms = oldest.end_ms
+                if oldest is window:
+                    return None
+                derived += self._give(sensor, length_s, [oldest], at)
+        window.changed = True
+        due_ms = end_ms + int(GRACE_S * 1000)
+        self._due_ms[sensor] = min(due_ms, self._due_ms.get(sensor, _NEVER_MS))
+        return window
+
+    def _close(self, sensor: str, heard: Heard, at: Stamp) -> list[Body]:
+        """What is due now of one sensor."""
+        derived: list[Body] = []
+        past_ms = at.utc_ms - int(GRACE_S * 1000)
+        for length_s, course in heard.courses.items():
+            derived += self._give(sensor, length_s, [w for w in course.windows if w.end_ms <= past_ms], at)
+            if course.too_late:
+                why = "older than the windows that are kept"
+                detail = {"sensor": sensor, "length_s": length_s, "readings": course.too_late, "why": why}
+                derived.append(Event(at, "not_averaged", detail))
+                course.too_late = 0
+        self._due_ms[sensor] = _due_ms(heard)
+        return derived
+
+    def _give(self, sensor: str, length_s: int, windows: Iterable[Window], at: Stamp) -> list[Body]:
+        """The averages of these windows, of those that have changed. `at` is when that was seen."""
+        heard = self._sensors[sensor]
+        given: list[Body] = []
+        for window in windows:
+            if not window.changed:
+                continue
+            values = {name: self._mean(sensor, heard, window, name, s) for name, s in window.sums.items()}
+            mono_ms = at.mono_ms - (at.utc_ms - window.end_ms)
+            end = Stamp(window.end_ms, at.boot, mono_ms, window.synced and at.synced)
+            given.append(
+                Average(
+                    sensor, heard.model, heard.medium, end, window.start_ms, length_s, values, window.given
+                )
+            )
+            window.given += 1
+            window.changed = False
+        return given
+
+    def _mean(self, sensor: str, heard: Heard, window: Window, name: str, s: Sums) -> Mean:
+        of_s = (window.end_ms - window.start_ms) / 1000
+        expected = max(1, int(of_s / self._every_s[sensor] + 1e-9))
+        value = mean(s, self._methods.get(name))
+        level, why = flag(s, expected, self._complete)
+        if value is None and s.used:
+            level, why = int(Flag.SUSPECT), "no direction"
+        low, high = (s.low, s.high) if s.used else (None, None)
+        return Mean(value, low, high, s.used, expected, heard.units.get(name, ""), level, why)
+
+    def _bounds(self, length_s: int, utc_ms: int) -> tuple[int, int]:
+        """The window in which a moment lies."""
+        if length_s < DAY_S:
+            start_ms = utc_ms - utc_ms % (length_s * 1000)
+            return start_ms, start_ms + length_s * 1000
+        if not self._day[0] <= utc_ms < self._day[1]:
+            self._day = local_day(utc_ms, self._zone)
+        return self._day
+
+    def _same_units(self, heard: Heard, reading: Reading) -> None:
+        """Note the units. Values in another unit are never mixed with those before: the sums begin anew."""
+        units = heard.units
+        for name, v in reading.values.items():
+            if units.get(name) != v.unit:
+                if name in units:
+                    for course in heard.courses.values():
+                        for window in course.windows:
+                            window.sums.pop(name, None)
+                units[name] = v.unit
+
+
+def local_day(utc_ms: int, zone: tzinfo) -> tuple[int, int]:
+    """Begin and end of the local day of a moment; of UTC's where no calendar has it."""
+    try:
+        day = datetime.fromtimestamp(utc_ms / 1000, zone).date()
+        return _midnight_ms(day, zone), _midnight_ms(day + timedelta(days=1), zone)
+    except (ValueError, OverflowError, OSError):
+        start_ms = utc_ms - utc_ms % (DAY_S * 1000)
+        return start_ms, start_ms + DAY_S * 1000
+
+
+def _midnight_ms(day: date, zone: tzinfo) -> int:
+    return round(datetime.combine(day, time(), zone).timestamp() * 1000)
+
+
+def _add(
+    sums: dict[str, Sums], plain: Iterable[Plain], special: Iterable[Special], bad: Iterable[str]
+) -> None:
+    add_plain(sums, plain)
+    if special:
+        add_special(sums, special)
+    for name in bad:
+        if name not in sums:
+            sums[name] = Sums()  # asked for and not usable: the average says so
+
+
+def _due_ms(heard: Heard) -> int:
+    """When the first of a sensor's windows has to be given."""
+    if any(course.too_late for course in heard.courses.values()):
+        return -_NEVER_MS
+    ends_ms = [w.end_ms for course in heard.courses.values() for w in course.windows if w.changed]
+    return min(ends_ms) + int(GRACE_S * 1000) if ends_ms else _NEVER_MS
+
+
+def _kept(heard: Heard) -> list[object]:
+    courses = {
+        length_s: [
+            [
+                [
+                    w.start_ms,
+                    w.end_ms,
+                    {name: s.kept() for name, s in w.sums.items()},
+                    w.given,
+                    w.changed,
+                    w.synced,
+                ]
+                for w in course.windows
+            ],
+            course.floor_ms,
+            course.too_late,
+        ]
+        for length_s, course in heard.courses.items()
+    }
+    return [heard.model, heard.medium, heard.units, heard.boot, heard.mono_ms, courses]
+
+
+def _start_ms(window: Window) -> int:
+    return window.start_ms
