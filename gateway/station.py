@@ -27,6 +27,7 @@ from alerts.watch import Watch
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms import AlarmFold, SmsSender
+from gateway.averages import averages
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
 from gateway.errors import ConfigError
@@ -59,7 +60,7 @@ class Station:
         self.journal = Journal(
             wanted.data,
             self.clock,
-            folds=[self.alarms],
+            folds=[self.alarms, *averages(wanted)],
             commit_s=wanted.journal.commit_s,
             sync_s=wanted.journal.sync_s,
             keep_s=wanted.journal.keep_s,
@@ -168,6 +169,7 @@ class Station:
                 password=_open(mqtt.password),
                 ca=mqtt.ca,
                 send=[send.kind for send in mqtt.send],
+                averages_s=[send.length_s for send in mqtt.send],
                 health=self.health,
             )
             if self._embedded is not None:
@@ -193,7 +195,12 @@ class Station:
                     influxdb.bucket or influxdb.database or "",
                     token=_open(influxdb.token),
                 )
-            sinks["influxdb"] = InfluxSink(self.config.id, door, send=[send.kind for send in influxdb.send])
+            sinks["influxdb"] = InfluxSink(
+                self.config.id,
+                door,
+                send=[send.kind for send in influxdb.send],
+                averages_s=[send.length_s for send in influxdb.send],
+            )
         return sinks
 
     def _sms(self, start: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Any]) -> list[Any]:
