@@ -197,9 +197,6 @@ def _not_yet(draft: Draft) -> None:
             if tests:
                 text = f"this version does not test {', '.join(tests)} yet; gross and usual it does"
                 draft.at("sensor", index).warn(f"expect.{quantity}", text)
-    for section, sink in (("mqtt", draft.mqtt), ("influxdb", draft.influxdb)):
-        if sink is not None and any(send.kind == "average" for send in sink.send):
-            draft.at(section).warn("send", "this version makes no averages yet; they are not sent")
     if draft.sms is not None and draft.sms.provider is not None:
         draft.at("sms").warn("provider", "this version sends by the modem only; the provider is not used yet")
     if draft.sms is not None and "budget" in draft.data["sms"]:

@@ -130,6 +130,9 @@ def _sends(given: Any) -> tuple[Send, ...]:
             length_s = words.duration(length)
             if not 60 <= length_s <= 86400:
                 raise ValueError(f"{shown(item)} is out of range; allowed are averages over 1 min…24 h")
+            if length_s % 60 or 86400 % length_s:
+                text = "does not divide a day into whole minutes; write for instance 1 min, 10 min, 1 h or 24 h"
+                raise ValueError(f"{shown(item)} {text}")
             sends.append(Send(kind="average", length_s=length_s))
         elif item in ("reading", "event"):
             sends.append(Send(kind=item))

@@ -331,7 +331,6 @@ def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
     text += '[sms]\nbudget = "9 segments / 1 d"\nprovider = { env = "P" }\n'
     assert [line.split(";")[0] for line in read(tmp_path, text, P="https://sms").warnings] == [
         "station.toml: sensor[2].expect.turbidity (turb1): this version does not test spike, rate yet",
-        "station.toml: mqtt.send: this version makes no averages yet",
         "station.toml: sms.provider: this version sends by the modem only",
         "station.toml: sms.budget: this version does not count segments yet",
         "station.toml: web: this version has no page yet",
