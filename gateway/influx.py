@@ -15,6 +15,10 @@ An average stands at its window's start, as `GROUP BY time(1m)` puts its own, so
 
     water_1min,station=kyia-1,sensor=ph1 ph=7.1,ph_min=7.0,ph_max=7.2,ph_n=6i,ph_of=6i,ph_flag=1i,revision=0i
 
+The event "flagged" also writes the corrected flag over the one of its point, in which the rest stays:
+
+    water,station=kanysh-kyia-1,sensor=ph1 ph_flag=4i 1795428000000000000
+
 Sources: InfluxDB 1.8 documentation, "InfluxDB line protocol reference" and "InfluxDB API reference" (/write,
 /query); InfluxDB 2.7 documentation, "Write data with the InfluxDB API"; answers checked against InfluxDB
 1.6.7 and VictoriaMetrics 1.79 (/api/v2/write).
@@ -27,7 +31,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -42,7 +46,7 @@ REQUEST_S = 30.0
 """A request may take this long, connecting included. Not the end of a station: requests run in threads nobody
 waits for.
 """
-HANGING_LIMIT = 4
+HANGING_LIMIT = 6
 """Requests that outlived their deadline and still hold a thread; with so many no new one is begun."""
 DETAIL_LIMIT = 32 * 1024
 """Bytes of an event's detail; InfluxDB 1 takes strings up to 64 KB."""
@@ -81,7 +85,7 @@ class Door(Protocol):
 class InfluxSink:
     """A sink for `gateway.follow`. `door` makes the way into the database, in a thread, at first use."""
 
-    in_flight = 2
+    in_flight = 3  # the server works on one while the next is made and sent; more gained nothing steady
     beat_s: float | None = None
 
     def __init__(
@@ -107,14 +111,33 @@ class InfluxSink:
         self._hanging = 0
         self._said_s = -math.inf
         self._unsaid = 0
+        self._under_way: list[asyncio.Future[bool]] = []
 
     def wants(self, body: Body) -> bool:
         if isinstance(body, Average):
             return body.length_s in self._averages_s
-        return bool(body.values) and self._readings if isinstance(body, Reading) else self._events
+        if isinstance(body, Reading):
+            return bool(body.values) and self._readings
+        return self._events or (self._readings and body.what == "flagged")
 
     async def deliver(self, records: Sequence[Record]) -> None:
         """Write the records. Raises as `gateway.follow.Sink` says."""
+        earlier = list(self._under_way)
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._under_way.append(written)
+        try:
+            if earlier and any(_corrects(record.body) for record in records):
+                await asyncio.wait(earlier)  # what is corrected may be among them, and must not come after
+                if not all(one.result() for one in earlier):
+                    raise Unreachable(f"{self._where}: the batch before this one is not written yet")
+            await self._deliver(records)
+            written.set_result(True)
+        finally:
+            if not written.done():
+                written.set_result(False)
+            self._under_way.remove(written)
+
+    async def _deliver(self, records: Sequence[Record]) -> None:
         for precision in ("ms", "ns"):
             some = [record for record in records if isinstance(record.body, Event) == (precision == "ns")]
             if some:
@@ -313,7 +336,13 @@ class Lines:
         if event.what == "alarm":
             known = {"rule": "rule", "state": "to", "quantity": "quantity", "priority": "priority"}
             fields += [f"{name}={_string(str(detail[key]))}" for name, key in known.items() if key in detail]
-        return f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
+        line = f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
+        return f"{line}\n{self._corrected(detail)}" if event.what == "flagged" else line
+
+    def _corrected(self, detail: dict[str, Any]) -> str:
+        """The line that puts another flag on one value of a point; see gateway.qc_spike."""
+        point = f"{_measurement(detail['medium'])}{self._station}{_tag_if('sensor', detail['sensor'])}"
+        return f"{point} {_tag(detail['quantity'])}_flag={detail['flag']}i {detail['time_ms'] * 1_000_000}"
 
     def _without_nan(self, head: str, reading: Reading) -> str:
         fields = []
@@ -329,6 +358,13 @@ class Lines:
         key = _tag(name)
         made = self._fields[name] = (f"{key}=", f",{key}_raw=", f",{key}_flag=")
         return made
+
+
+def _corrects(body: Body) -> bool:
+    """Whether this changes a point that was written before."""
+    if isinstance(body, Average):
+        return body.revision > 0
+    return isinstance(body, Event) and body.what == "flagged"
 
 
 # Escapes: InfluxDB line protocol reference, "Special characters". A backslash before one of these, or at the

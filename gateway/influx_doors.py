@@ -86,9 +86,7 @@ class _Version1:
             headers["Authorization"] = f"Basic {b64encode(who.encode()).decode()}"  # UTF-8: RFC 7617, 2.1
         url = f"{self._url}/{path}?{_query(fields)}"
         try:
-            answer = self._http.request(
-                "POST", url, body=body, headers=headers, redirect=False, preload_content=False
-            )
+            answer = self._http.request("POST", url, body=body, headers=headers, preload_content=False)
             try:
                 text = answer.read(ANSWER_LIMIT)
                 answer.drain_conn()
