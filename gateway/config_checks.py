@@ -11,9 +11,9 @@ import zoneinfo
 from urllib.parse import urlsplit
 
 from drivers.base import Quantity
-from gateway.config_draft import Draft
+from gateway.config_draft import Draft, Spot
 from gateway.config_lines import mean
-from gateway.config_parts import Rule
+from gateway.config_parts import Expect, Rule
 from gateway.config_wires import check_wires
 from gateway.config_words import shown
 
@@ -85,8 +85,26 @@ def _expectations(draft: Draft) -> None:
                     at.complain(f"{key}.usual", text)
             if expect.flat and expect.flat.fail_s <= expect.flat.suspect_s:
                 at.complain(f"{key}.flat.fail", "is not longer than suspect; write a longer time")
+            _against_every(at, key, expect, sensor.every_s)
         kept = {quantity: e for quantity, e in sensor.expect.items() if quantity in names}
         draft.sensors[index] = sensor.model_copy(update={"expect": kept})
+
+
+def _against_every(at: Spot, key: str, expect: Expect, every_s: float) -> None:
+    """Tests that look back need readings to look back on."""
+    if expect.flat and expect.flat.suspect_s < 2 * every_s:
+        text = f"{expect.flat.suspect_s:g} s has less than two readings; write {2 * every_s:g} s or more"
+        at.complain(f"{key}.flat.suspect", text)
+    if expect.attenuated:
+        over_s = expect.attenuated.over_s
+        if over_s < 10 * every_s:
+            text = f"{over_s:g} s has less than ten readings; write {10 * every_s:g} s or more"
+            at.complain(f"{key}.attenuated.over", text)
+        if expect.attenuated.fail >= expect.attenuated.suspect:
+            at.complain(f"{key}.attenuated.fail", "is not less than suspect; write a smaller range")
+    if expect.gap_s is not None and expect.gap_s <= every_s:
+        text = f"{expect.gap_s:g} s is not longer than the sensor's every; write more than {every_s:g} s"
+        at.complain(f"{key}.gap", text)
 
 
 def _rules(draft: Draft) -> None:
@@ -191,12 +209,6 @@ def _influxdb(draft: Draft) -> None:
 
 def _not_yet(draft: Draft) -> None:
     """What the file may say and this version does not do: nothing that was asked for is passed over."""
-    for index, sensor in draft.sensors.items():
-        for quantity, expect in sensor.expect.items():
-            tests = [name for name in ("spike", "rate", "flat") if getattr(expect, name) is not None]
-            if tests:
-                text = f"this version does not test {', '.join(tests)} yet; gross and usual it does"
-                draft.at("sensor", index).warn(f"expect.{quantity}", text)
     if draft.sms is not None and draft.sms.provider is not None:
         draft.at("sms").warn("provider", "this version sends by the modem only; the provider is not used yet")
     if draft.sms is not None and "budget" in draft.data["sms"]:

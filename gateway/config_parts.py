@@ -85,6 +85,51 @@ class Flat(Part):
     fail_s: Annotated[float, words.within("1 s", "30 d")] = Field(alias="fail")
 
 
+class Attenuated(Part):
+    """A value that hardly moves, over a longer time: a fouled instrument, or a dying one."""
+
+    over_s: Annotated[float, words.within("10 s", "30 d")] = Field(alias="over")
+    suspect: Annotated[float, words.number(0, 1e9)]
+    fail: Annotated[float, words.number(0, 1e9)] = 0.0
+
+
+def _distances(given: Any) -> tuple[float, float]:
+    low, high = words.ascending(given)
+    if low <= 0:
+        raise ValueError(f"{shown(given)} is no pair of distances; write [suspect, fail], both above 0")
+    return low, high
+
+
+def _months(given: Any) -> dict[int, tuple[float, float]]:
+    """{ "12-2" = [0, 6], 7 = [8, 22] } by month."""
+    ways = 'write { "12-2" = [0, 6], "6-8" = [8, 22] }: months 1 to 12, and what is usual in them'
+    if not isinstance(given, dict) or not given:
+        raise ValueError(f"{shown(given)} names no months; {ways}")
+    months: dict[int, tuple[float, float]] = {}
+    for name, span in given.items():
+        first, dash, last = name.replace(" ", "").partition("-")
+        ends = [
+            int(m)
+            for m in (first, last if dash else first)
+            if m.isdecimal() and len(m) <= 2 and 1 <= int(m) <= 12
+        ]
+        if len(ends) != 2:
+            raise ValueError(f"{shown(name)} is no month; {ways}")
+        try:
+            usual = words.ascending(span)
+        except ValueError as e:
+            raise ValueError(f"{name}: {e}") from None
+        month = ends[0]
+        while True:
+            if month in months:
+                raise ValueError(f"month {month} stands there twice; {ways}")
+            months[month] = usual
+            if month == ends[1]:
+                break
+            month = month % 12 + 1
+    return months
+
+
 class Expect(Part):
     """[sensor.expect.<quantity>]: the quality tests, named as QARTOD names them, in the sensor's own unit."""
 
@@ -92,10 +137,17 @@ class Expect(Part):
     """Outside of it a value cannot be: fail."""
     usual: _Pair | None = None
     """Outside of it a value is suspect."""
-    spike: _Pair | None = None
-    """How far from its neighbours a value is suspect, and bad."""
+    spike: Annotated[tuple[float, float] | None, BeforeValidator(_distances)] = None
+    """How far from its neighbours a value is suspect, and bad; known one reading later."""
+    spike_method: Literal["average", "differential"] = "average"
     rate: Annotated[Rate | None, BeforeValidator(words.rate)] = None
+    """Changing faster than this from one reading to the next is suspect."""
     flat: Flat | None = None
+    attenuated: Attenuated | None = None
+    gap_s: Annotated[float | None, words.within("1 s", "30 d")] = Field(None, alias="gap")
+    """The first value after so long without one is suspect."""
+    climatology: Annotated[dict[int, tuple[float, float]], BeforeValidator(_months)] = {}
+    """Outside of what is usual in a month (UTC) a value is suspect."""
 
 
 class Sensor(LineKeys):
@@ -131,7 +183,9 @@ def _sends(given: Any) -> tuple[Send, ...]:
             if not 60 <= length_s <= 86400:
                 raise ValueError(f"{shown(item)} is out of range; allowed are averages over 1 min…24 h")
             if length_s % 60 or 86400 % length_s:
-                text = "does not divide a day into whole minutes; write for instance 1 min, 10 min, 1 h or 24 h"
+                text = (
+                    "does not divide a day into whole minutes; write for instance 1 min, 10 min, 1 h or 24 h"
+                )
                 raise ValueError(f"{shown(item)} {text}")
             sends.append(Send(kind="average", length_s=length_s))
         elif item in ("reading", "event"):

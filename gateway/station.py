@@ -34,7 +34,8 @@ from gateway.errors import ConfigError
 from gateway.follow import Follower, Sink
 from gateway.journal import Journal
 from gateway.model import Event
-from gateway.qc import Checks, Expect
+from gateway.qc import Checks, expected
+from gateway.qc_spike import spike_folds
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Station:
         self.journal = Journal(
             wanted.data,
             self.clock,
-            folds=[self.alarms, *averages(wanted)],
+            folds=[self.alarms, *spike_folds(wanted.sensors), *averages(wanted)],
             commit_s=wanted.journal.commit_s,
             sync_s=wanted.journal.sync_s,
             keep_s=wanted.journal.keep_s,
@@ -138,9 +139,7 @@ class Station:
                 medium=sensor.medium or "station",
                 every_s=sensor.every_s,
                 instrument=self.config.instrument(sensor),
-                checks=Checks(
-                    {name: Expect(gross=e.gross, usual=e.usual) for name, e in sensor.expect.items()}
-                ),
+                checks=Checks(expected(sensor.expect), sensor.every_s),
             )
             for sensor in wire.sensors
         ]

@@ -326,11 +326,10 @@ def test_an_idle_bus(tmp_path: Path) -> None:
 
 
 def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
-    text = HEAD + RIVER + '[sensor.expect.turbidity]\ngross = [0, 4000]\nspike = [1, 2]\nrate = "1 / 1 s"\n'
+    text = HEAD + RIVER + "[sensor.expect.turbidity]\ngross = [0, 4000]\n"
     text += RULE + 'over = "10 min"\n[mqtt]\nurl = "mqtts://h"\nsend = ["average:1 h"]\n[web]\n'
     text += '[sms]\nbudget = "9 segments / 1 d"\nprovider = { env = "P" }\n'
     assert [line.split(";")[0] for line in read(tmp_path, text, P="https://sms").warnings] == [
-        "station.toml: sensor[2].expect.turbidity (turb1): this version does not test spike, rate yet",
         "station.toml: sms.provider: this version sends by the modem only",
         "station.toml: sms.budget: this version does not count segments yet",
         "station.toml: web: this version has no page yet",
