@@ -14,6 +14,9 @@ fewer than 75 % of the values that a window should have, the mean is given all t
 "incomplete". (40 CFR 50, appendix N, asks for 75 % of a day's hours; that figure is from memory, not from
 the document.) A window in which nothing came gives no average.
 
+A spike is known by the reading behind it (Event "flagged", see gateway.qc_spike). Where a sensor has that
+test, its two newest readings are held back until the verdict is in, and its windows wait so much longer.
+
 The clock: a reading counts in the window of its own time stamp. If the clock is set back, windows in what
 is now the future are given out as they are and forgotten, and begin anew when their time comes. A stamp of
 an unsynced clock makes the average's stamp unsynced.
@@ -23,10 +26,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway import config
 from gateway.averages_sums import (
@@ -42,6 +46,17 @@ from gateway.averages_sums import (
     mean,
     sort_out,
 )
+from gateway.averages_windows import (
+    DAY_S,
+    NEVER_MS,
+    Course,
+    Heard,
+    Held,
+    Window,
+    kept,
+    local_day,
+    start_of,
+)
 from gateway.model import Average, Body, Event, Flag, Mean, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -52,8 +67,10 @@ KEPT = 3
 """Windows of a length that are kept, the present one included; what is older is not opened again."""
 COMPLETE = 0.75
 """Share of the expected values that makes an average complete."""
-DAY_S = 86400
-_NEVER_MS = 1 << 62
+VERDICT_CYCLES = 2.0
+"""After so many times `every`, nothing is said any more of a reading's flags."""
+HELD = 2
+"""Readings held back: the verdict on the last but one comes right behind the last."""
 
 
 def averages(wanted: config.Station) -> list[AveragesFold]:
@@ -63,39 +80,8 @@ def averages(wanted: config.Station) -> list[AveragesFold]:
     if not lengths_s:
         return []
     every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
-    return [AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone))]
-
-
-class Window(msgspec.Struct, array_like=True):
-    """The sums from `start_ms` up to and without `end_ms`. `given`: how often an average was made of it."""
-
-    start_ms: int
-    end_ms: int
-    sums: dict[str, Sums] = {}
-    given: int = 0
-    changed: bool = False
-    synced: bool = True
-
-
-class Course(msgspec.Struct, array_like=True):
-    """The windows of one length, oldest first. What lies before `floor_ms` was given out and forgotten."""
-
-    windows: list[Window] = []
-    floor_ms: int = -_NEVER_MS
-    too_late: int = 0
-    """Readings that came too late since the last event about it."""
-
-
-class Heard(msgspec.Struct, array_like=True):
-    """One sensor. `boot` and `mono_ms` are those of its newest reading: what has an older one came late."""
-
-    model: str
-    medium: str
-    units: dict[str, str] = {}
-    boot: str = ""
-    mono_ms: int = 0
-    courses: dict[int, Course] = {}
-    """By the windows' length in seconds."""
+    judged_later = {s.id for s in wanted.sensors if any(e.spike is not None for e in s.expect.values())}
+    return [AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone), judged_later=judged_later)]
 
 
 class AveragesFold:
@@ -114,7 +100,12 @@ class AveragesFold:
         methods: Mapping[str, Method] = METHODS,
         suspect: bool = False,
         complete: float = COMPLETE,
+        judged_later: Collection[str] = (),
     ) -> None:
+        """`judged_later` are the sensors of which readings may be flagged once the next has come.
+
+        Raises ValueError for windows that do not divide a day, and for a mean that a quantity does not have.
+        """
         for length_s in lengths_s:
             if length_s < 1 or DAY_S % length_s:
                 raise ValueError(f"windows of {length_s:g} s do not divide a day")
@@ -127,14 +118,17 @@ class AveragesFold:
         self._methods = dict(methods)
         self._usable = frozenset((1, 2, 3) if suspect else (1, 2))
         self._complete = complete
+        self._judged_later = frozenset(judged_later)
         self._sensors: dict[str, Heard] = {}
         self._due_ms: dict[str, int] = {}
         self._day = (0, 0)
 
     def step(self, record: Record) -> Sequence[Body]:
-        """See one record; readings count."""
+        """See one record; readings count, and what is said of their flags."""
         reading = record.body
         if type(reading) is not Reading:
+            if type(reading) is Event and reading.what == "flagged":
+                self._flag_again(reading.detail)
             return ()
         heard = self._sensors.get(reading.sensor)
         if heard is None:
@@ -145,31 +139,19 @@ class AveragesFold:
             )
         at = reading.at
         derived: list[Body] = []
-        if at.utc_ms >= self._due_ms.get(reading.sensor, _NEVER_MS):
+        if -NEVER_MS < self._due_ms.get(reading.sensor, NEVER_MS) <= at.utc_ms:
             derived += self._close(reading.sensor, heard, at)
         late = at.boot == heard.boot and at.mono_ms < heard.mono_ms
         if not late:
             heard.boot, heard.mono_ms = at.boot, at.mono_ms
             heard.model, heard.medium = reading.model, reading.medium
-        self._same_units(heard, reading)
-        plain, special, bad = sort_out(reading.values, self._usable, self._methods)
-        for length_s, course in heard.courses.items():
-            windows = course.windows
-            if (
-                not windows
-                or not windows[-1].start_ms <= at.utc_ms < windows[-1].end_ms
-                or not windows[-1].changed
-            ):
-                window = self._window(reading.sensor, length_s, course, at, late, derived)
-                if window is None:
-                    course.too_late += 1
-                    self._due_ms[reading.sensor] = -_NEVER_MS  # said with the next tick
-                    continue
-            else:
-                window = windows[-1]
-            if not at.synced:
-                window.synced = False
-            _add(window.sums, plain, special, bad)
+        if reading.sensor in self._judged_later:
+            heard.held.append(Held(record.seq, late, reading))
+            self._wait(reading.sensor, self._bounds(self._lengths_s[0], at.utc_ms)[1])
+            while len(heard.held) > HELD:
+                self._take(heard, heard.held.pop(0), derived)
+        else:
+            self._take(heard, Held(record.seq, late, reading), derived)
         return derived
 
     def tick(self, at: Stamp) -> Sequence[Body]:
@@ -182,22 +164,41 @@ class AveragesFold:
 
     def save(self) -> bytes:
         """All of it as JSON, as short as it can be said."""
-        return msgspec.json.encode({name: _kept(heard) for name, heard in self._sensors.items()})
+        return msgspec.json.encode({name: kept(heard) for name, heard in self._sensors.items()})
 
     def restore(self, state: bytes) -> None:
         """Go on where a state was kept; sensors and windows that are no longer wanted are left."""
         try:
-            kept = msgspec.json.decode(state, type=dict[str, Heard])
+            found = msgspec.json.decode(state, type=dict[str, Heard])
         except msgspec.DecodeError as e:
             log.error("averages: the kept state cannot be read, beginning anew: %s", e)
-            kept = {}
-        self._sensors = {name: heard for name, heard in kept.items() if name in self._every_s}
+            found = {}
+        self._sensors = {name: heard for name, heard in found.items() if name in self._every_s}
         self._due_ms = {}
         for name, heard in self._sensors.items():
             heard.courses = {length_s: heard.courses.get(length_s, Course()) for length_s in self._lengths_s}
-            self._due_ms[name] = _due_ms(heard)
+            self._due_ms[name] = self._next_due_ms(name, heard)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, heard: Heard, held: Held, derived: list[Body]) -> None:
+        """Add a reading to its windows. What that pushes out is added to `derived`."""
+        reading, at = held.reading, held.reading.at
+        self._same_units(heard, reading)
+        plain, special, bad = sort_out(reading.values, self._usable, self._methods)
+        for length_s, course in heard.courses.items():
+            window = course.windows[-1] if course.windows else None
+            if window is None or not (window.changed and window.start_ms <= at.utc_ms < window.end_ms):
+                window = self._window(reading.sensor, length_s, course, at, held.late, derived)
+                if window is None:
+                    course.too_late += 1
+                    self._due_ms[
+                        reading.sensor
+                    ] = -NEVER_MS  # said with the next tick, once for all that came till then
+                    continue
+            if not at.synced:
+                window.synced = False
+            _add(window.sums, plain, special, bad)
 
     def _window(
         self, sensor: str, length_s: int, course: Course, at: Stamp, late: bool, derived: list[Body]
@@ -216,7 +217,7 @@ class AveragesFold:
         if window is None:
             window = Window(start_ms, end_ms)
             windows.append(window)
-            windows.sort(key=_start_ms)
+            windows.sort(key=start_of)
             if len(windows) > KEPT:
                 oldest = windows.pop(0)
                 course.floor_ms = oldest.end_ms
@@ -224,14 +225,35 @@ class AveragesFold:
                     return None
                 derived += self._give(sensor, length_s, [oldest], at)
         window.changed = True
-        due_ms = end_ms + int(GRACE_S * 1000)
-        self._due_ms[sensor] = min(due_ms, self._due_ms.get(sensor, _NEVER_MS))
+        self._wait(sensor, end_ms)
         return window
+
+    def _wait(self, sensor: str, end_ms: int) -> None:
+        due_ms = end_ms + self._grace_ms(sensor)
+        self._due_ms[sensor] = min(due_ms, self._due_ms.get(sensor, NEVER_MS))
+
+    def _grace_ms(self, sensor: str) -> int:
+        verdict_s = VERDICT_CYCLES * self._every_s[sensor] if sensor in self._judged_later else 0.0
+        return int((GRACE_S + verdict_s) * 1000)
+
+    def _flag_again(self, detail: Mapping[str, object]) -> None:
+        """Correct the flag of one value of a reading that is held back."""
+        heard = self._sensors.get(str(detail.get("sensor")))
+        name, level = str(detail.get("quantity")), detail.get("flag")
+        for held in heard.held if heard is not None and isinstance(level, int) else ():
+            value = held.reading.values.get(name)
+            if held.seq == detail.get("seq") and value is not None:
+                values = {**held.reading.values, name: replace(value, flag=level)}
+                held.reading = replace(held.reading, values=values)
 
     def _close(self, sensor: str, heard: Heard, at: Stamp) -> list[Body]:
         """What is due now of one sensor."""
         derived: list[Body] = []
-        past_ms = at.utc_ms - int(GRACE_S * 1000)
+        past_ms = at.utc_ms - self._grace_ms(sensor)
+        judged = [held for held in heard.held if held.reading.at.utc_ms < past_ms]
+        heard.held = [held for held in heard.held if held.reading.at.utc_ms >= past_ms]
+        for held in judged:
+            self._take(heard, held, derived)
         for length_s, course in heard.courses.items():
             derived += self._give(sensor, length_s, [w for w in course.windows if w.end_ms <= past_ms], at)
             if course.too_late:
@@ -239,8 +261,17 @@ class AveragesFold:
                 detail = {"sensor": sensor, "length_s": length_s, "readings": course.too_late, "why": why}
                 derived.append(Event(at, "not_averaged", detail))
                 course.too_late = 0
-        self._due_ms[sensor] = _due_ms(heard)
+        self._due_ms[sensor] = self._next_due_ms(sensor, heard)
         return derived
+
+    def _next_due_ms(self, sensor: str, heard: Heard) -> int:
+        """When there will be something to give of a sensor."""
+        courses = heard.courses.values()
+        if any(course.too_late for course in courses):
+            return -NEVER_MS
+        ends_ms = [w.end_ms for course in courses for w in course.windows if w.changed]
+        ends_ms += [self._bounds(self._lengths_s[0], held.reading.at.utc_ms)[1] for held in heard.held]
+        return min(ends_ms) + self._grace_ms(sensor) if ends_ms else NEVER_MS
 
     def _give(self, sensor: str, length_s: int, windows: Iterable[Window], at: Stamp) -> list[Body]:
         """The averages of these windows, of those that have changed. `at` is when that was seen."""
@@ -248,6 +279,9 @@ class AveragesFold:
         given: list[Body] = []
         for window in windows:
             if not window.changed:
+                continue
+            window.changed = False
+            if not window.sums:
                 continue
             values = {name: self._mean(sensor, heard, window, name, s) for name, s in window.sums.items()}
             mono_ms = at.mono_ms - (at.utc_ms - window.end_ms)
@@ -258,7 +292,6 @@ class AveragesFold:
                 )
             )
             window.given += 1
-            window.changed = False
         return given
 
     def _mean(self, sensor: str, heard: Heard, window: Window, name: str, s: Sums) -> Mean:
@@ -292,20 +325,6 @@ class AveragesFold:
                 units[name] = v.unit
 
 
-def local_day(utc_ms: int, zone: tzinfo) -> tuple[int, int]:
-    """Begin and end of the local day of a moment; of UTC's where no calendar has it."""
-    try:
-        day = datetime.fromtimestamp(utc_ms / 1000, zone).date()
-        return _midnight_ms(day, zone), _midnight_ms(day + timedelta(days=1), zone)
-    except (ValueError, OverflowError, OSError):
-        start_ms = utc_ms - utc_ms % (DAY_S * 1000)
-        return start_ms, start_ms + DAY_S * 1000
-
-
-def _midnight_ms(day: date, zone: tzinfo) -> int:
-    return round(datetime.combine(day, time(), zone).timestamp() * 1000)
-
-
 def _add(
     sums: dict[str, Sums], plain: Iterable[Plain], special: Iterable[Special], bad: Iterable[str]
 ) -> None:
@@ -315,37 +334,3 @@ def _add(
     for name in bad:
         if name not in sums:
             sums[name] = Sums()  # asked for and not usable: the average says so
-
-
-def _due_ms(heard: Heard) -> int:
-    """When the first of a sensor's windows has to be given."""
-    if any(course.too_late for course in heard.courses.values()):
-        return -_NEVER_MS
-    ends_ms = [w.end_ms for course in heard.courses.values() for w in course.windows if w.changed]
-    return min(ends_ms) + int(GRACE_S * 1000) if ends_ms else _NEVER_MS
-
-
-def _kept(heard: Heard) -> list[object]:
-    courses = {
-        length_s: [
-            [
-                [
-                    w.start_ms,
-                    w.end_ms,
-                    {name: s.kept() for name, s in w.sums.items()},
-                    w.given,
-                    w.changed,
-                    w.synced,
-                ]
-                for w in course.windows
-            ],
-            course.floor_ms,
-            course.too_late,
-        ]
-        for length_s, course in heard.courses.items()
-    }
-    return [heard.model, heard.medium, heard.units, heard.boot, heard.mono_ms, courses]
-
-
-def _start_ms(window: Window) -> int:
-    return window.start_ms
