@@ -587,13 +587,13 @@ def test_batches_grow_again_when_the_line_is_quick(web: ScriptedWeb) -> None:
     async def job() -> None:
         sink = InfluxSink("s", door1(web))
         sink.batch_records = 100
-        sizes = []
-        async with following(MemoryJournal(series(20_000)), sink) as follower:
-            await follower.done(20_000)
-        sizes = [gzip.decompress(asked.body).count(b"\n") + 1 for asked in web.asked]
-        assert sizes[0] == 100
-        assert max(sizes) == 5000
-        assert sum(sizes) == 20_000
+        for count, wanted in ((99, 100), (100, 200), (150, 200), (200, 400), (3200, 800), (5000, 1600)):
+            await sink.deliver(records(series(count)))
+            assert sink.batch_records == wanted
+        sink.batch_records = 3200
+        await sink.deliver(records(series(3200)))
+        assert sink.batch_records == 5000
+        await sink.close()
 
     play(job)
 
