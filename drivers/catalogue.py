@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from drivers.base import Instrument, Quantity
+from drivers.datafile import BadFile
 from drivers.link import Line
 
 HERE = Path(__file__).parent
@@ -46,18 +47,8 @@ class UnknownModel(LookupError):
         super().__init__(f"no model {model[:64]!r}: {asked}")
 
 
-class BadProfile(ValueError):
-    """A profile file that cannot be used. `lines` has one line for each mistake; the text is the first."""
-
-    def __init__(self, file: Path, key: str, what: str, remedy: str, lines: Sequence[str] = ()) -> None:
-        self.file, self.key, self.what, self.remedy = file, key, what, remedy
-        self.lines = list(lines) or [bad_line(file, key, what, remedy)]
-        super().__init__(self.lines[0])
-
-
-def bad_line(file: Path, key: str, what: str, remedy: str) -> str:
-    """One line that says where, what is wrong, and what to do about it."""
-    return f"{file}: {key}: {what}; {remedy}" if key else f"{file}: {what}; {remedy}"
+class BadProfile(BadFile):
+    """A profile file that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,35 +25,22 @@ instrument by its profile is `drivers.modbus_instrument.ModbusInstrument`.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
-
 from drivers.base import Quantity
-from drivers.catalogue import BadProfile, bad_line
-from drivers.profile_format import CANONICAL, SIZES, Part, Profile, Step
+from drivers.catalogue import BadProfile
+from drivers.datafile import FILE_LIMIT, Mistake, content, parse
+from drivers.profile_format import CANONICAL, SIZES, Profile, Step
 
-FILE_LIMIT = 65536
-"""Bytes a profile may have; the longest of ours has a tenth of that."""
-
-Mistake = tuple[str, str, str]  # key path, what is wrong, what to do
+__all__ = ["FILE_LIMIT", "load", "quantities", "schema"]
 
 
 def load(file: Path) -> Profile:
     """Read and check a profile. Raises BadProfile, which has one line for each mistake."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(FILE_LIMIT + 1)
-    except OSError as e:
-        raise BadProfile(file, "", f"cannot be read: {e.strerror}", "let the station's user read it") from e
-    return _checked(file, text)
+    return _checked(file, content(file, BadProfile))
 
 
 def quantities(profile: Profile) -> tuple[Quantity, ...]:
@@ -77,96 +64,15 @@ def schema() -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _checked(file: Path, text: bytes) -> Profile:
     """The profile in a file's bytes; a station with many instruments of a model asks for it often."""
-    try:
-        if len(text) > FILE_LIMIT:
-            raise BadProfile(
-                file, "", f"has more than {FILE_LIMIT} bytes", "a profile is short: see drivers/README.md"
-            )
-        data = tomllib.loads(text.decode("utf-8"))
-    except UnicodeDecodeError as e:
-        raise BadProfile(file, "", f"is not UTF-8 (byte {e.start})", "save it as UTF-8 text") from e
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise BadProfile(
-            file, "", f"is not TOML: {e}", "compare it with one that comes with the product"
-        ) from e
-    try:
-        profile = Profile.model_validate(data)
-    except ValidationError as e:
-        # A misspelt key also looks like a missing one: the spelling is the mistake to show first.
-        errors = sorted(e.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
-        raise _bad(file, [_mistake(error, data) for error in errors]) from None
+    see = "a profile is short: see drivers/README.md"
+    profile = parse(file, text, Profile, see=see, error=BadProfile)
     mistakes = [*_wrong_registers(profile), *_wrong_status(profile), *_wrong_sequences(profile)]
     if profile.model != file.stem:
         what = f"{profile.model!r} is not the file's name"
         mistakes.append(("model", what, f"name the file {profile.model}.toml, or write {file.stem!r}"))
     if mistakes:
-        raise _bad(file, mistakes)
+        raise BadProfile.of(file, mistakes)
     return profile
-
-
-# ── mistakes, in a technician's words ──────────────────────────────────────────────────────────────────────
-
-
-def _bad(file: Path, mistakes: list[Mistake]) -> BadProfile:
-    return BadProfile(file, *mistakes[0], lines=[bad_line(file, *mistake) for mistake in mistakes])
-
-
-def _mistake(error: Mapping[str, Any], data: dict[str, Any]) -> Mistake:
-    """A complaint of pydantic's in our words."""
-    path: tuple[Any, ...] = error["loc"]
-    key = _key(path, data)
-    keys = _keys_at(path[:-1])
-    if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), list(keys), n=1)
-        return key, "no such key", f"did you mean {close[0]}?" if close else f"there are: {', '.join(keys)}"
-    *_, word = (part for part in path if isinstance(part, str))
-    field = keys.get(word) or _keys_at(path[: path.index(word)]).get(word)
-    remedy = (field.description if field else None) or str(error["msg"])
-    if error["type"] == "missing":
-        return key, "is missing", remedy
-    given = error["input"]
-    if isinstance(given, str | int | float):
-        return key, f"{given!r:.60} cannot be used", remedy
-    return key, f"cannot be used ({error['msg']})", remedy
-
-
-def _key(path: tuple[Any, ...], data: Any) -> str:
-    """`("register", 1, "scale")` → `register 2 (turbidity).scale`: counted from 1, with its name."""
-    words: list[str] = []
-    for part in path:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            data = None
-        if isinstance(part, int) and words:
-            words[-1] += f" {part + 1}"
-            if isinstance(data, dict):
-                name = data.get("quantity") or data.get("name") or data.get("option")
-                words[-1] += f" ({name:.40})" if isinstance(name, str) else ""
-        else:
-            words.append(str(part)[:60])
-    return ".".join(words)
-
-
-def _keys_at(path: tuple[Any, ...]) -> dict[str, FieldInfo]:
-    """The keys there are in the part of the format that a key path leads to."""
-    keys = _keys(Profile)
-    for word in path:
-        if isinstance(word, str):
-            field = keys.get(word)
-            inside = _part_in(field.annotation) if field else None
-            keys = _keys(inside) if inside else {}
-    return keys
-
-
-def _keys(part: type[Part]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in part.model_fields.items()}
-
-
-def _part_in(annotation: Any) -> type[Part] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        return annotation
-    return next((found for inner in typing.get_args(annotation) if (found := _part_in(inner))), None)
 
 
 # ── what no single key shows ───────────────────────────────────────────────────────────────────────────────

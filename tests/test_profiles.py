@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers import catalogue, profile, registers
+from drivers import catalogue, datafile, profile, registers
 from drivers.base import InstrumentFault, NotReady
 from drivers.catalogue import PROFILES, BadProfile
 from drivers.modbus_instrument import ModbusInstrument
@@ -232,7 +232,7 @@ def test_whatever_a_file_holds_the_answer_is_a_profile_or_lines(data: dict[str, 
         Profile.model_validate({**base, **data})
     except ValueError as e:  # pydantic's; its complaints must all find words
         for error in e.errors(include_url=False):  # type: ignore[attr-defined]  # pydantic's ValidationError
-            key, what, remedy = profile._mistake(error, {**base, **data})
+            key, what, remedy = datafile.mistake(error, {**base, **data}, Profile)
             assert key
             assert what
             assert remedy
