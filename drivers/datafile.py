@@ -4,9 +4,9 @@ A mistake is one line: the file, the key, what is wrong, what may be written ins
 
     /etc/suuaba/profiles/it.toml: register 2 (turbidity).scale: '0.1' cannot be used; value = number x scale
 
-The words of the remedy are the description of the key in the format (a pydantic model), so the schema that is
-made from it, the documentation and the error message say the same. pydantic is imported when a file is read: a
-station whose instruments are drivers in code does not pay for it here.
+The words of the remedy are the key's description in the format (a pydantic model): the schema made from it,
+the documentation and the error message say the same. pydantic is imported when a file is read, so a station
+whose instruments are drivers in code does not pay for it here.
 """
 
 from __future__ import annotations
