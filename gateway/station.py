@@ -13,12 +13,11 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from pydantic import SecretStr
 
 from alerts.messages import packaged
 from alerts.policy import Contact, Quiet
@@ -31,19 +30,21 @@ from gateway.averages import averages
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
 from gateway.errors import ConfigError
-from gateway.follow import Follower, Sink
+from gateway.follow import Follower, Progress
 from gateway.journal import Journal
 from gateway.model import Event
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
+from gateway.sinks import make as make_sinks
+from gateway.sinks import opened
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
 log = logging.getLogger(__name__)
 
-END_WITHIN_S = 5.0
-DRAIN_S = 2.0
+DRAIN_S = 1.5
 """How long the followers get at the end to deliver what is committed."""
 FINISH_READING_S = 1.5
+LEAVE_WITHIN_S = 1.0
 TICK_S = 1.0
 
 
@@ -85,7 +86,9 @@ class Station:
 
     async def work(self) -> None:
         """Run until `stop`. Raises Defects or JournalError when the process must end."""
-        sinks = await self._sinks()
+        sinks, self._embedded = await make_sinks(
+            self.config, self.clock.stamp, self.health, embedded_port=self.embedded_port
+        )
         self.followers = {
             name: Follower(self.journal, name, sink, stamp=self.clock.stamp) for name, sink in sinks.items()
         }
@@ -124,7 +127,7 @@ class Station:
             for bus in self.buses
             for sensor in bus.sensors
         }
-        sinks = {name: {"backlog": follower.progress.backlog} for name, follower in self.followers.items()}
+        sinks = {name: _sink_health(follower.progress) for name, follower in self.followers.items()}
         health: dict[str, Any] = {"sensors": sensors, "sinks": sinks, "seq": self.journal.committed_seq}
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
@@ -146,62 +149,6 @@ class Station:
         beat = _Beat(self.pulse, f"bus.{wire.id}")
         return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
 
-    async def _sinks(self) -> dict[str, Sink]:
-        """The configured sinks; what a sink needs is imported here, and only for a sink that is wanted."""
-        sinks: dict[str, Sink] = {}
-        mqtt, influxdb = self.config.mqtt, self.config.influxdb
-        if mqtt is not None:
-            from gateway.mqtt import MqttSink
-
-            url = mqtt.url
-            if url == "embedded":
-                from gateway.embedded import EmbeddedBroker
-
-                self._embedded = EmbeddedBroker(self.embedded_port)
-                await self._embedded.start()
-                url = self._embedded.url
-            sink = MqttSink(
-                self.config.id,
-                url,
-                stamp=self.clock.stamp,
-                username=mqtt.username,
-                password=_open(mqtt.password),
-                ca=mqtt.ca,
-                send=[send.kind for send in mqtt.send],
-                averages_s=[send.length_s for send in mqtt.send],
-                health=self.health,
-            )
-            if self._embedded is not None:
-                sink.version = (
-                    4  # the embedded broker speaks MQTT 3.1.1 only, and falls silent when asked for 5
-                )
-            sinks["mqtt"] = sink
-        if influxdb is not None:
-            from gateway import influx_doors
-            from gateway.influx import InfluxSink
-
-            if influxdb.version == 1:
-                door = influx_doors.version1(
-                    influxdb.url,
-                    influxdb.database or "",
-                    username=influxdb.username,
-                    password=_open(influxdb.password),
-                )
-            else:
-                door = influx_doors.version2(
-                    influxdb.url,
-                    influxdb.org or "",
-                    influxdb.bucket or influxdb.database or "",
-                    token=_open(influxdb.token),
-                )
-            sinks["influxdb"] = InfluxSink(
-                self.config.id,
-                door,
-                send=[send.kind for send in influxdb.send],
-                averages_s=[send.length_s for send in influxdb.send],
-            )
-        return sinks
-
     def _sms(self, start: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Any]) -> list[Any]:
         sms = self.config.sms
         if sms is None or sms.modem is None:
@@ -210,7 +157,7 @@ class Station:
 
         link = Link(sms.modem, Line(sms.baudrate, "8N1"))
         wrong = _WrongPin(self.config.data)
-        modem = Modem(link, pin=_open(sms.pin), wrong_pin=wrong.read(), on_wrong_pin=wrong.keep)
+        modem = Modem(link, pin=opened(sms.pin), wrong_pin=wrong.read(), on_wrong_pin=wrong.keep)
         return [start("sms", SmsSender(self.journal, self.alarms, modem, self.clock.stamp).run)]
 
     async def _tick(self) -> None:
@@ -256,6 +203,15 @@ class Station:
                 await asyncio.gather(*(follower.done(last_seq) for follower in self.followers.values()))
         await _cancel(followers)
         await _cancel(others)
+
+
+def _sink_health(progress: Progress) -> dict[str, Any]:
+    health: dict[str, Any] = {"backlog": progress.backlog, "delivered": progress.delivered}
+    if progress.refused:
+        health["refused"] = progress.refused
+    if progress.down_since_ms is not None:
+        health |= {"down_since_ms": progress.down_since_ms, "error": progress.last_error}
+    return health
 
 
 class _Beat:
@@ -356,7 +312,18 @@ async def run(file: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, station.stop)
-    return await live(station)
+    code = await live(station)
+    _leave_soon(code)
+    return code
+
+
+def _leave_soon(code: int) -> None:
+    """End the process even if a thread hangs in a name look-up: the journal is closed, nothing waits for
+    it.
+    """
+    timer = threading.Timer(LEAVE_WITHIN_S, os._exit, [code])
+    timer.daemon = True
+    timer.start()
 
 
 async def live(station: Station, before_close: Callable[[], Coroutine[Any, Any, None]] | None = None) -> int:
@@ -374,10 +341,6 @@ async def live(station: Station, before_close: Callable[[], Coroutine[Any, Any, 
             await before_close()
         await station.close()
     return code
-
-
-def _open(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 async def _cancel(tasks: Any) -> None:

@@ -18,7 +18,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
     ("config", "wire_time"),
     ("journal", "calibration", "qc", "clock", "supervise"),
     ("bus", "follow", "alarms", "averages", "mqtt", "influx", "embedded"),
-    ("station", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
+    ("station", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
     ("cli",),
 )
 WITH_EMULATORS = ("gateway.demo", "gateway.cli")
