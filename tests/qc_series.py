@@ -289,6 +289,6 @@ def random_series(draw: st.DrawFn) -> Series:
                 draw(st.integers(4, 12)) * every_s + odd_s, suspect / 8, draw(st.integers(0, suspect)) / 8
             ),
             gap_s=draw(st.sampled_from((225.0, 450.0, 900.0, 1800.0))),  # ioos_qc takes hours: exact in them
-            climatology={m: (low, high) for m in draw(st.sets(st.integers(1, 12), min_size=1))},
+            climatology=dict.fromkeys(draw(st.sets(st.integers(1, 12), min_size=1)), (low, high)),
         ),
     )
