@@ -73,15 +73,13 @@ HELD = 2
 """Readings held back: the verdict on the last but one comes right behind the last."""
 
 
-def averages(wanted: config.Station) -> list[AveragesFold]:
-    """The fold that makes what the station's sinks want of averages; none where nobody wants any."""
+def averages(wanted: config.Station) -> AveragesFold:
+    """The fold that makes the averages which the station's sinks ask for."""
     sinks = [sink for sink in (wanted.mqtt, wanted.influxdb) if sink is not None]
     lengths_s = {send.length_s for sink in sinks for send in sink.send if send.kind == "average"}
-    if not lengths_s:
-        return []
     every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
     judged_later = {s.id for s in wanted.sensors if any(e.spike is not None for e in s.expect.values())}
-    return [AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone), judged_later=judged_later)]
+    return AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone), judged_later=judged_later)
 
 
 class AveragesFold:

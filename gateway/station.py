@@ -26,12 +26,11 @@ from alerts.watch import Watch
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms import AlarmFold, SmsSender
-from gateway.averages import averages
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
 from gateway.errors import ConfigError
 from gateway.follow import Follower, Progress
-from gateway.journal import Journal
+from gateway.journal import Fold, Journal
 from gateway.model import Event
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
@@ -62,7 +61,7 @@ class Station:
         self.journal = Journal(
             wanted.data,
             self.clock,
-            folds=[self.alarms, *spike_folds(wanted.sensors), *averages(wanted)],
+            folds=[self.alarms, *spike_folds(wanted.sensors), *_averages(wanted)],
             commit_s=wanted.journal.commit_s,
             sync_s=wanted.journal.sync_s,
             keep_s=wanted.journal.keep_s,
@@ -212,6 +211,16 @@ def _sink_health(progress: Progress) -> dict[str, Any]:
     if progress.down_since_ms is not None:
         health |= {"down_since_ms": progress.down_since_ms, "error": progress.last_error}
     return health
+
+
+def _averages(wanted: config.Station) -> list[Fold]:
+    """The fold that makes averages; imported only for a station whose sinks ask for any."""
+    sends = [send for sink in (wanted.mqtt, wanted.influxdb) if sink is not None for send in sink.send]
+    if all(send.kind != "average" for send in sends):
+        return []
+    from gateway.averages import averages
+
+    return [averages(wanted)]
 
 
 class _Beat:

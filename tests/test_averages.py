@@ -25,7 +25,8 @@ from gateway.averages_windows import local_day
 from gateway.clock import Clock
 from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Stamp, Value
-from gateway.station import watch
+from gateway.qc_spike import spike_folds
+from gateway.station import _averages, watch
 
 TEN_MS = 1_795_428_000_000
 """2026-11-23 10:00 UTC."""
@@ -603,11 +604,38 @@ def station(folder: Path, *edits: tuple[str, str]) -> config.Station:
 
 def test_the_station_makes_what_its_sinks_ask_for(tmp_path: Path) -> None:
     asked = station(tmp_path, ('"average:1 min"', '"average:1 min", "average:24 h"'))
-    [made] = averages(asked)
+    made = averages(asked)
     assert made._lengths_s == [60, 86400]
     assert made._zone == BISHKEK
     assert made._every_s == {sensor.id: sensor.every_s for sensor in asked.sensors}
-    assert averages(station(tmp_path, ('"average:1 min", ', ""))) == []
+    assert [fold.name for fold in _averages(asked)] == ["averages"]
+    assert _averages(station(tmp_path, ('"average:1 min", ', ""))) == []
+
+
+def test_a_reading_waits_for_its_verdict_where_spikes_are_looked_for(tmp_path: Path) -> None:
+    asked = station(tmp_path)
+    assert asked.sensors[0].expect["ph"].spike == (0.5, 1.0)
+    assert averages(asked)._judged_later == {"ph1"}
+    clock = FixedClock()
+
+    async def job() -> None:
+        both = [*spike_folds(asked.sensors), averages(asked)]
+        journal = Journal(tmp_path / "data", clock, folds=both)
+        await journal.open()
+        for i in range(31):
+            clock.now = at(i * 2000)
+            value = 7.8 if i == 29 else 7.0
+            journal.append([Reading("ph1", "y532", "water", clock.now, {"ph": Value(value, value, "pH", 1)})])
+        clock.now = at(70_000)
+        journal.tick()
+        await journal.sync()
+        records = await everything(journal)
+        await journal.close()
+        assert [r.body.what for r in records if isinstance(r.body, Event)] == ["flagged"]
+        [average] = [r.body for r in records if isinstance(r.body, Average)]
+        assert average.values["ph"] == Mean(7.0, 7.0, 7.0, 29, 30, "pH", 1)
+
+    in_time(job)
 
 
 def test_a_length_that_does_not_divide_the_day_is_refused(tmp_path: Path) -> None:
