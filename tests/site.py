@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -96,11 +97,17 @@ class Site:
         self.log = folder / "station.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, environment: dict[str, str] | None = None) -> None:
         """Start `suuaba run`."""
         command = [sys.executable, "-m", "gateway.cli", "run", str(self.file)]
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=os.environ | (environment or {}),
+            )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
         """End it; give the seconds it took. With SIGTERM it must end by itself, with exit code 0."""

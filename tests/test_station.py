@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,3 +126,22 @@ def test_the_demo_ends_with_its_sum(tmp_path: Path) -> None:
     assert said["alarms"] == [{"rule": "turbidity-high", "state": "active_unacknowledged"}]
     assert "turb1" in said["sms"][0]["text"]
     assert said["sms"][0]["segments"] == 1
+
+
+def test_systemd_is_told_of_start_life_and_end(tmp_path: Path) -> None:
+    with (
+        site(tmp_path, None, None) as place,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(30)
+        place.start({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert systemd.recv(1000).startswith(b"READY=1\nSTATUS=reading 4 instruments")
+        assert systemd.recv(1000) == b"WATCHDOG=1"
+        place.stop()
+        rest = []
+        systemd.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                rest.append(systemd.recv(1000))
+        assert rest[-1] == b"STOPPING=1"
