@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from drivers import catalogue
 from gateway import plan_traffic as traffic
 from gateway.config import Rate, Sensor, Station, Wire
+from gateway.plan_averages import Averages, averages, lengths_s, windows_a_day
 from gateway.plan_traffic import DAY_S, Card, Traffic
 from gateway.wire_time import cycle
 
@@ -60,6 +61,7 @@ class Plan:
     station: Station
     wires: tuple[WirePlan, ...]
     readings_a_day: float
+    averages_a_day: float
     bytes_per_record: float
     sinks: tuple[SinkPlan, ...]
     card: Card
@@ -71,11 +73,12 @@ def plan(station: Station) -> Plan:
     wires = tuple(_wire(station, wire) for wire in station.wires)
     readings = traffic.readings_a_day(station)
     per_record = traffic.compressed_bytes_per_record(station)
-    card = traffic.card(readings, per_record, DAY_S / station.journal.sync_s)
-    sinks = tuple(_sinks(station))
-    return Plan(
-        station, wires, readings, per_record, sinks, card, tuple(_warnings(station, wires, sinks, card))
-    )
+    averaged = averages(station)
+    records, kept = readings + averaged.a_day, readings * per_record + averaged.kept
+    card = traffic.card(records, kept / records, DAY_S / station.journal.sync_s)
+    sinks = tuple(_sinks(station, averaged))
+    warnings = tuple(_warnings(station, wires, sinks, card))
+    return Plan(station, wires, readings, averaged.a_day, per_record, sinks, card, warnings)
 
 
 def _wire(station: Station, wire: Wire) -> WirePlan:
@@ -90,15 +93,24 @@ def _wire(station: Station, wire: Wire) -> WirePlan:
     return WirePlan(wire, tuple(sensors))
 
 
-def _sinks(station: Station) -> list[SinkPlan]:
+def _sinks(station: Station, averaged: Averages) -> list[SinkPlan]:
     sinks = []
     mqtt, influx = station.mqtt, station.influxdb
-    if mqtt is not None and any(send.kind == "reading" for send in mqtt.send):
-        embedded = mqtt.url == "embedded"
-        weight = traffic.mqtt(station, tls=mqtt.url.startswith("mqtts:"), embedded=embedded)
+    examples = averaged.examples
+    if mqtt is not None and any(send.kind != "event" for send in mqtt.send):
+        embedded, tls = mqtt.url == "embedded", mqtt.url.startswith("mqtts:")
+        readings = any(send.kind == "reading" for send in mqtt.send)
+        weight = traffic.mqtt(station, tls=tls, embedded=embedded, readings=readings)
+        if windows := windows_a_day(lengths_s(mqtt.send)):
+            weight += traffic.mqtt_averages(station, examples, windows, tls=tls, embedded=embedded)
         sinks.append(SinkPlan("mqtt", mqtt.url, weight, "messages"))
-    if influx is not None and any(send.kind == "reading" for send in influx.send):
-        weight = traffic.influxdb(station, version=influx.version, tls=influx.url.startswith("https:"))
+    if influx is not None and any(send.kind != "event" for send in influx.send):
+        version, tls = influx.version, influx.url.startswith("https:")
+        weight = traffic.Traffic(0.0, 0.0, 0.0)
+        if any(send.kind == "reading" for send in influx.send):
+            weight += traffic.influxdb(station, version=version, tls=tls)
+        if windows := windows_a_day(lengths_s(influx.send)):
+            weight += traffic.influxdb_averages(station, examples, windows, version=version, tls=tls)
         sinks.append(SinkPlan("influxdb", influx.url, weight, "requests"))
     return sinks
 
@@ -146,6 +158,8 @@ def render(plan: Plan) -> str:
     for w in plan.wires:
         out += _wire_lines(w)
     out += ["", f"{'READINGS':<34}{plan.readings_a_day:>9,.0f} a day"]
+    if plan.averages_a_day:
+        out += [f"{'AVERAGES':<34}{plan.averages_a_day:>9,.0f} a day"]
     out += ["", f"{'SENT':<34}{'a day':>16}{'MB a month':>15}{'of it TCP/IP, TLS':>20}"]
     for sink in plan.sinks:
         weight = sink.traffic
@@ -154,7 +168,7 @@ def render(plan: Plan) -> str:
         counted = f"{weight.messages:,.0f} {sink.counted}"
         out += [f"  {where[:31]:<32}{counted:>16}{_mb(weight.month_mb):>15}{_mb(carried_mb):>20}"]
     if not plan.sinks:
-        out += ["  nothing: neither [mqtt] nor [influxdb] sends readings"]
+        out += ["  nothing: neither [mqtt] nor [influxdb] sends readings or averages"]
     journal = station.journal
     kept_mb = plan.card.kept * journal.keep_s / DAY_S / 1e6
     keep, limit_mb = f"{journal.keep_s / DAY_S:g} d of readings", journal.limit_bytes / 1e6

@@ -25,8 +25,8 @@ import msgspec
 from drivers.base import Quantity
 from gateway.config import Sensor, Station
 from gateway.influx import Lines
-from gateway.model import Reading, Record, Stamp, Value
-from gateway.mqtt_messages import StatusMessage, encode, reading_json
+from gateway.model import Average, Reading, Record, Stamp, Value
+from gateway.mqtt_messages import StatusMessage, average_json, encode, reading_json
 
 DAY_S = 86400.0
 PUBACK_BYTES = 5
@@ -53,6 +53,11 @@ class Traffic:
     messages: float
     payload: float
     carriage: float
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            self.messages + other.messages, self.payload + other.payload, self.carriage + other.carriage
+        )
 
     @property
     def month_mb(self) -> float:
@@ -104,19 +109,40 @@ def readings_a_day(station: Station) -> float:
     return sum(DAY_S / sensor.every_s for sensor in station.sensors)
 
 
-def mqtt(station: Station, *, tls: bool, embedded: bool = False) -> Traffic:
-    """What the readings and the status message weigh by MQTT. Events come on top; they are few."""
+def mqtt(station: Station, *, tls: bool, embedded: bool = False, readings: bool = True) -> Traffic:
+    """What the readings (if they are sent) and the status message weigh by MQTT. Events come on top; they
+    are few.
+    """
     messages = [
         (DAY_S / sensor.every_s, publish_bytes(topic(station, sensor), payload(station, sensor)))
-        for sensor in station.sensors
+        for sensor in (station.sensors if readings else ())
     ]
     status = publish_bytes(f"suuaba/1/{station.id}/status", encode(example_status(station)))
-    batches = 24.0 * len(moments(station, station.journal.commit_s)) + DAY_S / STATUS_EVERY_S
+    batches = DAY_S / STATUS_EVERY_S
+    if readings:
+        batches += 24.0 * len(moments(station, station.journal.commit_s))
     count = sum(a_day for a_day, _ in messages) + DAY_S / STATUS_EVERY_S
     said = sum(a_day * (size + PUBACK_BYTES) for a_day, size in messages) + DAY_S / STATUS_EVERY_S * (
         status + PUBACK_BYTES
     )
     return Traffic(count, said, 0.0 if embedded else _carriage(said, batches, tls))
+
+
+def mqtt_averages(
+    station: Station, examples: Sequence[Record], windows_a_day: float, *, tls: bool, embedded: bool = False
+) -> Traffic:
+    """What averages weigh by MQTT, so many windows a day of each instrument; a window's come together."""
+    said = windows_a_day * sum(
+        PUBACK_BYTES
+        + publish_bytes(
+            f"suuaba/1/{station.id}/average/{r.body.sensor}", average_json(station.id, r.seq, r.body)
+        )
+        for r in examples
+        if isinstance(r.body, Average)
+    )
+    return Traffic(
+        windows_a_day * len(examples), said, 0.0 if embedded else _carriage(said, windows_a_day, tls)
+    )
 
 
 def topic(station: Station, sensor: Sensor) -> str:
@@ -173,6 +199,14 @@ def influxdb(station: Station, *, version: int, tls: bool) -> Traffic:
     said *= 24.0
     batches = 24.0 * len(together)
     return Traffic(batches, said, _carriage(said, batches, tls))
+
+
+def influxdb_averages(
+    station: Station, examples: Sequence[Record], windows_a_day: float, *, version: int, tls: bool
+) -> Traffic:
+    """What averages weigh as compressed lines: one request for each window."""
+    said = windows_a_day * (len(gzip.compress(Lines(station.id).join(examples), 1)) + HEADS[version])
+    return Traffic(windows_a_day, said, _carriage(said, windows_a_day, tls))
 
 
 def _take(kind: Sequence[str], examples: Mapping[str, list[Record]], number: int) -> Iterable[Record]:

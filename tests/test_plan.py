@@ -15,12 +15,15 @@ import pytest
 from drivers import catalogue
 from drivers.link import Line
 from gateway import cli, config, plan, plan_traffic
+from gateway.averages import averages
 from gateway.clock import Clock
 from gateway.influx import InfluxSink, Lines
 from gateway.influx_doors import version1, version2
 from gateway.journal_tail import TailFile
-from gateway.model import Record
+from gateway.model import Average, Record, Stamp
 from gateway.mqtt import MqttSink
+from gateway.mqtt_messages import average_json
+from gateway.plan_averages import averages as averages_planned
 from gateway.wire_time import characters, cycle
 from tests.services import InfluxDB, Mosquitto, VictoriaMetrics
 
@@ -244,6 +247,55 @@ def test_traffic_adds_up(tmp_path: Path) -> None:
     assert mqtt.carriage == pytest.approx(3 * batches * 52 + 2 * batches * 22, rel=0.01)
     assert influx.messages == 86400
     assert influx.carriage == 3 * 86400 * 52  # no TLS
+
+
+def test_averages_are_counted(tmp_path: Path) -> None:
+    """Averages alone: a message of each instrument a minute, as long as what the station really makes."""
+    only = (
+        STATION + MQTT + 'send = ["average:1 min"]\n' + INFLUX + 'send = ["average:1 min", "average:1 h"]\n'
+    )
+    wanted = station(tmp_path, only)
+    made = plan.plan(wanted)
+    assert made.averages_a_day == 2 * (1440 + 24)
+    mqtt, influx = (sink.traffic for sink in made.sinks)
+    assert mqtt.messages == 2 * 1440 + 1440  # and the status
+    assert influx.messages == 1440 + 24
+    fold = averages(wanted)
+    real: list[bytes] = []
+    for i, record in enumerate(records(wanted, 0, 60)):
+        given = [body for body in fold.step(record) if isinstance(body, Average) and body.length_s == 60]
+        real += [average_json(wanted.id, 1_000_000 + i, body) for body in given]
+    example = next(r.body for r in averages_planned(wanted).examples if isinstance(r.body, Average))
+    assert len(real) == 9
+    size = sum(map(len, real)) / len(real)
+    assert len(average_json(wanted.id, 1_000_000, example)) == pytest.approx(size, rel=0.1)
+    without = plan.plan(station(tmp_path))
+    assert without.averages_a_day == 0
+    per_average = (made.card.kept - without.card.kept) / made.averages_a_day
+    assert 60 < per_average < 1500
+
+
+def test_the_journal_s_share_of_averages_is_like_the_real_one(tmp_path: Path) -> None:
+    wanted = station(tmp_path, STATION + MQTT + 'send = ["average:1 min"]\n')
+    fold, tail = averages(wanted), TailFile(tmp_path / "tail", 1)
+    size = windows = 0
+    streams = {s.id: iter(records(wanted, n, 1200)) for n, s in enumerate(wanted.sensors)}
+    for second in range(600):
+        given = list(fold.step(next(streams["dust1"])))
+        given += fold.step(next(streams["ph1"])) if second % 10 == 0 else []
+        if second % 60 == 5 and second > 60:
+            given += fold.tick(Stamp(1_795_428_000_000 + second * 1000, "39e039a1", second * 1000, True))
+        if given:
+            lines = [msgspec.json.encode(Record(second, body)) for body in given]
+            lines.append(msgspec.json.encode({"fold": ["averages", fold.save().decode()]}))
+            before = tail._at
+            tail.write(b"\n".join(lines) + b"\n")
+            if second > 180:
+                size += tail._at - before
+                windows += len(given) / 2
+    tail.close()
+    planned = averages_planned(wanted)
+    assert planned.kept / 1440 == pytest.approx(size / windows, rel=0.1)
 
 
 def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
