@@ -105,17 +105,25 @@ def test_readings_need_not_be_on_the_dot() -> None:
     assert [flag for flag, _ in rate] == [2] + [1] * 39
 
 
-def test_a_clock_that_is_set_moves_no_test() -> None:
-    checks = Checks({"ph": PH}, 10.0)
-    flags = []
-    for i in range(6):
-        steady, hour_ms = stamp(10 * i), 3_600_000 * (i % 2)
-        flags.append(
-            checks.flag(
-                "ph", 7.0 + 0.02 * (i % 2), Stamp(steady.utc_ms - hour_ms, "b", steady.mono_ms, True)
-            )[0]
-        )
-    assert flags == [1] * 6
+@pytest.mark.parametrize(
+    "expect",
+    [
+        Expect(rate_per_s=0.05),
+        Expect(flat=Flat(0.3, 30.0, 60.0)),
+        Expect(attenuated=Attenuation(100.0, 1.0, 0.2)),
+        Expect(gap_s=15.0),
+    ],
+)
+def test_a_clock_that_is_set_moves_no_test(expect: Expect) -> None:
+    random_steps = random.Random(9)
+    slots = [round(7 + random_steps.choice((0.0, 0.1, 0.8)), 1) for _ in range(60)]
+    slots[30:50] = [7.0] * 20
+    wanted = stream(expect, slots, 10.0)
+    checks = Checks({"ph": expect}, 10.0)
+    for i, x in enumerate(slots):
+        at, step_ms = stamp(10 * i), random_steps.randint(-(10**7), 10**7)
+        assert checks.flag("ph", x, Stamp(at.utc_ms + step_ms, at.boot, at.mono_ms, True))[0] == wanted[i]
+    assert len(set(wanted)) >= 2
 
 
 def test_two_values_of_one_moment_have_no_rate() -> None:
@@ -142,24 +150,30 @@ def test_within_nothing_means_the_very_same() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("utc", "synced", "flag"),
-    [
+def test_the_month() -> None:
+    checks = Checks({"t": Expect(climatology={12: (0.0, 6.0), 1: (-1.0, 4.0)})})
+    for utc, synced, flag in (
+        (1_796_083_199, True, 2),  # 2026-11-30T23:59:59Z
+        (1_796_083_200, True, 1),  # 2026-12-01T00:00:00Z
         (1_798_761_599, True, 1),  # 2026-12-31T23:59:59Z
         (1_798_761_600, True, 3),  # 2027-01-01T00:00:00Z
-        (1_801_439_999, True, 3),  # 2027-01-31T23:59:59Z
-        (1_801_440_000, True, 2),  # 2027-02-01T00:00:00Z
         (1_798_761_600, False, 2),  # a clock nobody vouches for knows no month
-        (1_719_791_999, True, 2),  # back in 2024-06, as before the clock was set
-    ],
-)
-def test_the_month(utc: int, synced: bool, flag: int) -> None:
-    checks = Checks({"t": Expect(climatology={12: (0.0, 6.0), 1: (-1.0, 4.0)})})
-    assert checks.flag("t", 5.0, stamp(0))[0] == 2  # in November
-    assert checks.flag("t", 5.0, stamp(0, start_s=utc, synced=synced))[0] == flag
+        (1_801_439_999, True, 3),  # 2027-01-31T23:59:59Z
+        (1_798_761_599, True, 1),  # set back
+        (1_719_791_999, True, 2),  # 2024-06-30T23:59:59Z
+        (1_801_440_000, True, 2),  # 2027-02-01T00:00:00Z
+    ):
+        assert checks.flag("t", 5.0, stamp(0, start_s=utc, synced=synced))[0] == flag, (utc, synced)
 
 
 # ── what is remembered has a limit ──
+
+
+def test_below_the_limit_it_is_exact() -> None:
+    last = EXTREMES_LIMIT - 2
+    slope, within = [i / 256 for i in range(1000)], (last + 0.5) / 256
+    assert stream(Expect(flat=Flat(within, last, 2000.0)), slope) == [2] * last + [3] * (1000 - last)
+    assert set(stream(Expect(flat=Flat(within, last + 1, 2000.0)), slope)) == {1, 2}
 
 
 def test_a_slope_of_many_numbers_is_told_late_and_never_wrongly() -> None:
