@@ -18,22 +18,24 @@ After a killed process nothing is missing: what was committed is in the kernel's
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.clock import Clock
 from gateway.errors import JournalError
-from gateway.journal_disk import Disk
+from gateway.journal_disk import Disk, Page
+from gateway.journal_folds import Fold as Fold
+from gateway.journal_folds import Folds
+from gateway.journal_pending import Pending
+from gateway.journal_recent import Recent
 from gateway.journal_store import Memory
-from gateway.model import Body, Event, Record, Stamp
+from gateway.model import Body, Event, Record
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ GATHER_S = 0.05
 """A commit waits this long for the other readings of the same moment."""
 SETTLE_BYTES = 512 * 1024
 SETTLE_S = 600.0
+SETTLE_AGAIN_S = 10.0
+"""When SQLite took no block: the tail grows meanwhile, up to its limit."""
 RESERVE = 1000
 """Numbers reserved ahead at least: what a power cut makes the numbering jump by."""
 RECENT = 300
@@ -50,32 +54,6 @@ PENDING_LIMIT = 20_000
 
 _line = msgspec.json.Encoder()
 T = TypeVar("T")
-
-
-class Fold(Protocol):
-    """Derives records from records, exactly once. Synchronous, without I/O; time comes with the records and
-    with `tick`.
-    """
-
-    name: str
-
-    def step(self, record: Record) -> Sequence[Body]:
-        """See one record, in order, also those that folds derived; give what follows from it.
-
-        After a crash the records since the last kept state are shown again, and what this gives then is not
-        used.
-        """
-        ...
-
-    def tick(self, at: Stamp) -> Sequence[Body]:
-        """See that time passes; called about every second."""
-        ...
-
-    def save(self) -> bytes:
-        """What must be remembered, as text (JSON); small."""
-        ...
-
-    def restore(self, state: bytes) -> None: ...
 
 
 class Journal:
@@ -96,7 +74,7 @@ class Journal:
     ) -> None:
         self.folder = folder
         self._clock = clock
-        self._folds = list(folds)
+        self._folds = Folds(folds)
         self._commit_s, self._sync_s = commit_s, sync_s
         self._keep_s, self._limit_bytes = keep_s, limit_bytes
         self._disk = Disk(folder)
@@ -107,17 +85,14 @@ class Journal:
         self._memory = Memory()
         self._next_seq = 1
         self._committed_seq = 0
-        self._pending: deque[Record] = deque()
-        self._derived: set[str] = set()  # folds whose state must be kept with the next commit
+        self._pending = Pending()
         self._cursors_moved = False
-        self._recent: list[Record] = []
-        self._unsettled = 0  # how many of the recent records are not in SQLite yet
+        self._recent = Recent(self._load, self._unreadable)
         self._unsettled_bytes = 0
-        self._settle_at_bytes = SETTLE_BYTES
-        self._settled_s = 0.0
+        self._settle_due_s = 0.0
         self._synced_s = 0.0
         self._unsynced = False
-        self._read: list[Record] = []  # the block in which a late follower is
+        self._here: set[str] = set()  # the followers of this process
         self._troubles: dict[str, str] = {}  # what the disk does not take at present, and why
 
     @property
@@ -131,44 +106,31 @@ class Journal:
 
         Raises JournalError when the folder cannot be used at all.
         """
-        loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except JournalError:
+            await self._let_go()
+            raise
+
+    async def _open(self) -> None:
         at = self._clock.stamp()
         found = await self._in_thread(lambda: self._disk.recover(at.boot, at.utc_ms))
         self._memory = found.memory
         self._next_seq = found.next_seq
-        by_name = {fold.name: fold for fold in self._folds}
-        for name, state in self._memory.folds.items():
-            if name in by_name:
-                by_name[name].restore(state.encode())
+        self._folds.restore(self._memory.folds.items())
         for entry in found.replay:
             if isinstance(entry, Record):
-                self._recent.append(entry)
-                for fold in self._folds:
-                    fold.step(entry)  # what it derived then stands behind it in the tail
-            elif entry[0] in by_name:
-                by_name[entry[0]].restore(entry[1].encode())
-        self._unsettled = len(self._recent)
+                self._recent.add([entry])
+                self._folds.replay(entry)
+            else:
+                self._folds.restore([entry])
         self._committed_seq = self._next_seq - 1
-        self._memory.boot, self._memory.closed = at.boot, False
-        self._memory.reserved = max(self._memory.reserved, self._next_seq + RESERVE)
-        await self._settle(self._fold_states())
-        self._synced_s = loop.time()
-        if found.missing:
-            detail = {
-                "from_seq": found.missing[0],
-                "to_seq": found.missing[1],
-                "why": "power cut",
-                "at_most": True,
-            }
-            log.warning("journal: after a power cut records %d to %d may be missing", *found.missing)
-            self.append([Event(at, "loss", detail)])
-        if found.set_aside:
-            log.error(
-                "journal: the file could not be read; it was kept as %s, a new one begun", found.set_aside
-            )
-            self.append([Event(at, "journal_unreadable", {"kept_as": found.set_aside})])
-        if self._pending:
-            await self.sync()
+        for what, detail in found.said:
+            log.error("journal: %s %s", what, detail)
+            self.append([Event(at, what, detail)])
+        self._memory.boot = at.boot
+        if not await self._settle():
+            await self._commit(durable=True)  # a full disk is no reason not to start
 
     def append(self, bodies: Sequence[Body]) -> list[Record]:
         """Number the bodies and all that the folds derive from them. Does not block; committed within
@@ -183,43 +145,29 @@ class Journal:
             record = Record(self._next_seq, waiting.popleft())
             self._next_seq += 1
             records.append(record)
-            for fold in self._folds:
-                derived = fold.step(record)
-                if derived:
-                    waiting.extend(derived)
-                    self._derived.add(fold.name)
+            waiting.extend(self._folds.step(record))
         self._pending.extend(records)
+        if self._pending.under_way and len(self._pending) > 2 * PENDING_LIMIT:
+            self._shed("the disk does not answer")
         return records
 
     def tick(self) -> None:
         """Let the folds see that time passes."""
-        at = self._clock.stamp()
-        for fold in self._folds:
-            derived = fold.tick(at)
-            if derived:
-                self._derived.add(fold.name)
-                self.append(derived)
+        self.append(self._folds.tick(self._clock.stamp()))
 
     async def sync(self) -> None:
-        """Make everything appended so far survive a power cut. Blocks on the disk. Raises JournalError."""
+        """Make everything appended so far survive a power cut. Blocks on the disk. Raises JournalError.
+
+        A disk that takes nothing now is tried again with the next commit; `trouble` says so.
+        """
         async with self._lock:
-            await self._commit(durable=True)
+            await self._to_the_end(self._commit(durable=True))
 
     async def after(self, seq: int, limit: int) -> list[Record]:
         """Committed records beyond `seq`, oldest first, at most `limit`. Blocks on the disk for what is
-        long ago.
+        long ago. Numbers may be missing: after a power cut, and where a block cannot be read.
         """
-        recent = self._recent
-        if not recent or seq < recent[0].seq - 1:
-            if not self._read or not self._read[0].seq - 1 <= seq < self._read[-1].seq:
-                async with self._lock:
-                    self._read = await self._in_thread(lambda: self._disk.load(seq))
-            if self._read:
-                at = bisect_right(self._read, seq, key=_seq)
-                return self._read[at : at + limit]
-            recent = self._recent
-        at = bisect_right(recent, seq, key=_seq)
-        return recent[at : at + limit]
+        return await self._recent.after(seq, limit)
 
     async def more(self, seq: int) -> None:
         """Return when committed records beyond `seq` exist."""
@@ -227,13 +175,31 @@ class Journal:
             await self._committed.wait()
 
     def cursor(self, name: str) -> int:
-        """The last seq this follower is done with; a new follower begins with what comes next."""
-        return self._memory.cursors.setdefault(name, self._committed_seq)
+        """The last seq this follower is done with; a new follower begins with what comes next.
+
+        Retention waits for those who have asked, and for no others.
+        """
+        self._here.add(name)
+        if name not in self._memory.cursors:
+            self._memory.cursors[name] = self._committed_seq
+            self._cursors_moved = True  # also where it begins must outlive a kill
+            self._dirty.set()
+        return self._memory.cursors[name]
 
     def finish(self, name: str, seq: int) -> None:
         """Move a follower's cursor, never backwards; kept with the next commit."""
         if seq > self._memory.cursors.get(name, -1):
             self._memory.cursors[name] = seq
+            self._cursors_moved = True
+            self._dirty.set()
+
+    def cursors(self, name: str) -> dict[str, int]:
+        """A follower's own cursor and those of the stretches it still owes, which are named NAME/…"""
+        return {of: seq for of, seq in self._memory.cursors.items() if of.partition("/")[0] == name}
+
+    def drop(self, name: str) -> None:
+        """Keep a cursor no longer; forgotten with the next commit."""
+        if self._memory.cursors.pop(name, None) is not None:
             self._cursors_moved = True
             self._dirty.set()
 
@@ -266,120 +232,129 @@ class Journal:
             except TimeoutError:
                 pass
             last_s = loop.time()
+            durable = self._unsynced and last_s - self._synced_s >= self._sync_s
             async with self._lock:
-                await self._commit(durable=self._unsynced and last_s - self._synced_s >= self._sync_s)
+                taken = await self._to_the_end(self._commit(durable=durable))
+            if not taken:
+                await asyncio.sleep(max(self._commit_s, GATHER_S))
 
     async def close(self) -> None:
-        """Commit and settle what is there and mark a clean end. Raises JournalError when the disk does not
-        take it.
-        """
+        """Keep what is there and mark a clean end. Raises JournalError when the disk does not take it."""
         async with self._lock:
             try:
-                await self._commit(durable=True, settle=False)
-                if self._pending:
+                kept = await self._write_tail(durable=True, closed=True)
+                if not await self._settle(closed=True) and not kept:
                     raise JournalError(
                         f"{self.folder}: {self.trouble}; {len(self._pending)} records are lost"
                     )
-                self._memory.closed = True
-                self._memory.reserved = self._next_seq
-                with contextlib.suppress(OSError):  # then the tail keeps them: the next start repairs
-                    await self._settle(self._fold_states())
             finally:
-                await self._in_thread(self._disk.close)
-                self._thread.shutdown()
+                await self._let_go()
 
-    async def _commit(self, *, durable: bool, settle: bool = True) -> None:
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _commit(self, *, durable: bool) -> bool:
+        """Write what is pending to the tail, and now and then settle. Whether the disk took it."""
         self._dirty.clear()
-        records, lines = list(self._pending), []
-        if records and records[-1].seq >= self._memory.reserved:
-            durable = True
+        taken = await self._write_tail(durable=durable)
+        now_s = asyncio.get_running_loop().time()
+        due = now_s >= self._settle_due_s
+        if "blocks" not in self._troubles:
+            due = due or self._unsettled_bytes >= SETTLE_BYTES
+        if due:
+            await self._retain()
+            taken = await self._settle() or taken
+        return taken
+
+    async def _write_tail(self, *, durable: bool, closed: bool = False) -> bool:
+        records, lines = self._pending.begin(), []
         reserved = self._memory.reserved
+        durable = durable or bool(records and records[-1].seq >= reserved)
         if durable:
-            ahead = max(RESERVE, 4 * len(records))
-            self._memory.reserved = max(self._memory.reserved, self._next_seq + ahead)
-            lines.append(_line.encode({"reserved": self._memory.reserved, "boot": self._memory.boot}))
+            reserved = max(reserved, self._next_seq + max(RESERVE, 4 * len(records)))
+            lines.append(_line.encode({"reserved": reserved, "boot": self._memory.boot}))
         lines += map(_line.encode, records)
         if self._cursors_moved:
             lines.append(_line.encode({"cursors": self._memory.cursors}))
-        for fold in self._folds:
-            if fold.name in self._derived:
-                lines.append(_line.encode({"fold": [fold.name, fold.save().decode()]}))
+        lines += (_line.encode({"fold": fold}) for fold in self._folds.changed().items())
+        if closed:
+            lines.append(_line.encode({"closed": True}))
         if not lines:
-            return
-        self._cursors_moved = False
-        derived, self._derived = self._derived, set()
+            return True
         text = b"\n".join(lines) + b"\n"
-        loop = asyncio.get_running_loop()
-        old = loop.time() - self._settled_s >= SETTLE_S
-        full = self._unsettled_bytes + len(text) >= self._settle_at_bytes
-        # What the folds remember must be as of these records: others may be appended while the disk works.
-        folds = self._fold_states() if settle and (old or full) else None
-        try:
-            await self._in_thread(lambda: self._disk.write(text, durable=durable))
-        except OSError as e:
-            self._memory.reserved = reserved
-            self._cursors_moved = True
-            self._derived |= derived
-            self._no_space(e)
-            return
-        self._well("records")
+        if not await self._write("records", lambda: self._disk.write(text, durable=durable)):
+            if durable:  # what was taken before is safe
+                self._unsynced, self._synced_s = False, asyncio.get_running_loop().time()
+            self._dirty.set()
+            self._shed(self._troubles["records"])
+            return False
+        self._memory.reserved = reserved
+        self._unsettled_bytes += len(text)
         self._unsynced = not durable
         if durable:
-            self._synced_s = loop.time()
+            self._synced_s = asyncio.get_running_loop().time()
+        self._taken(records)
+        return True
+
+    async def _settle(self, *, closed: bool = False) -> bool:
+        """Move what SQLite has not, also what is pending, into one block, together with what the folds
+        remember and how far the followers are; begin the tail's next generation. Whether the disk took it.
+        """
+        loop = asyncio.get_running_loop()
+        pending = self._pending.begin()
+        records = [*self._recent.late(), *pending]
+        memory = msgspec.structs.replace(
+            self._memory,
+            last_seq=pending[-1].seq if pending else self._committed_seq,
+            reserved=self._next_seq if closed else max(self._memory.reserved, self._next_seq + RESERVE),
+            closed=closed,
+            cursors=dict(self._memory.cursors),
+            folds=self._folds.states(),
+        )
+        if not await self._write("blocks", lambda: self._disk.settle(records, len(pending), memory)):
+            self._settle_due_s = loop.time() + SETTLE_AGAIN_S  # the tail has the records, and grows
+            return False
+        self._settle_due_s = loop.time() + SETTLE_S
+        self._unsettled_bytes = 0
+        self._unsynced, self._synced_s = False, loop.time()
+        memory.cursors = self._memory.cursors  # they may have moved meanwhile
+        self._memory = memory
+        self._taken(pending)
+        self._recent.settled(RECENT)
+        return True
+
+    async def _write(self, what: str, job: Callable[[], None]) -> bool:
+        """Have the disk take what is pending, the cursors and the folds' states. Whether it did."""
+        moved, self._cursors_moved = self._cursors_moved, False
+        kept = self._folds.kept()
+        try:
+            await self._in_thread(job)
+        except OSError as e:
+            self._cursors_moved |= moved
+            self._folds.not_kept(kept)
+            self._pending.failed()
+            if what not in self._troubles:
+                log.error("journal: the disk takes no %s: %s", what, e.strerror)
+            self._troubles[what] = e.strerror or str(e)
+            return False
+        for well in {"records", what} & set(self._troubles):  # what SQLite took needs no tail
+            del self._troubles[well]
+            log.warning("journal: the disk takes %s again", well)
+        return True
+
+    def _taken(self, records: Sequence[Record]) -> None:
+        """The pending records are on the disk: followers may have them."""
+        self._pending.taken()
         if records:
-            for _ in records:
-                self._pending.popleft()
+            self._recent.add(records)
             self._committed_seq = records[-1].seq
-            self._recent += records
-            self._unsettled += len(records)
             self._committed.set()
             self._committed = asyncio.Event()
-        self._unsettled_bytes += len(text)
-        if folds is not None:
-            await self._retain()
-            try:
-                await self._settle(folds)
-            except OSError as e:
-                self._trouble("blocks", e)  # the tail has the records, and grows
-                self._settle_at_bytes = self._unsettled_bytes + SETTLE_BYTES
-                self._settled_s = loop.time()
-            else:
-                self._well("blocks")
-                self._settle_at_bytes = SETTLE_BYTES
 
-    def _no_space(self, e: OSError) -> None:
-        """The disk took nothing: keep what is pending, up to the limit; the next commit tries again."""
-        self._trouble("records", e)
-        self._dirty.set()
-        lost = len(self._pending) - PENDING_LIMIT
-        if lost > 0:
-            gone = [self._pending.popleft() for _ in range(lost)]
-            why = e.strerror or str(e)
-            detail = {"from_seq": gone[0].seq, "to_seq": gone[-1].seq, "records": lost, "why": why}
-            self.append([Event(self._clock.stamp(), "loss", detail)])
+    def _shed(self, why: str) -> None:
+        self._pending.shed(PENDING_LIMIT, why, self._say_loss)
 
-    def _trouble(self, what: str, e: OSError) -> None:
-        if what not in self._troubles:
-            log.error("journal: the disk takes no %s: %s", what, e.strerror)
-        self._troubles[what] = e.strerror or str(e)
-
-    def _well(self, what: str) -> None:
-        if self._troubles.pop(what, None) is not None:
-            log.warning("journal: the disk takes %s again", what)
-
-    def _fold_states(self) -> dict[str, str]:
-        return {fold.name: fold.save().decode() for fold in self._folds}
-
-    async def _settle(self, folds: dict[str, str]) -> None:
-        """Move the unsettled records into one SQLite block and begin the tail's next generation."""
-        records = self._recent[len(self._recent) - self._unsettled :]
-        self._memory.folds = folds
-        self._memory.last_seq = self._committed_seq
-        self._settled_s = asyncio.get_running_loop().time()
-        await self._in_thread(lambda: self._disk.settle(records, self._memory))
-        self._unsettled = self._unsettled_bytes = 0
-        if len(self._recent) > RECENT:
-            del self._recent[:-RECENT]
+    def _say_loss(self, detail: dict[str, Any]) -> Record:
+        return self.append([Event(self._clock.stamp(), "loss", detail)])[0]
 
     async def _retain(self) -> None:
         """Forget what is older than `keep`, then the oldest beyond `limit`; what a follower still wanted is
@@ -388,10 +363,14 @@ class Journal:
         before_ms = None
         if self._keep_s is not None:
             before_ms = self._clock.stamp().utc_ms - int(self._keep_s * 1000)
-        slowest = min(self._memory.cursors.values(), default=self._committed_seq)
-        lost = await self._in_thread(lambda: self._disk.forget(before_ms, slowest, self._limit_bytes))
+        cursors = {of: seq for name in self._here for of, seq in self.cursors(name).items()}
+        slowest = min(cursors.values(), default=self._committed_seq)
+        try:
+            lost = await self._in_thread(lambda: self._disk.forget(before_ms, slowest, self._limit_bytes))
+        except OSError:
+            return  # without room for forgetting; settling says it
         if lost is not None:
-            behind = sorted(name for name, seq in self._memory.cursors.items() if seq < lost[1])
+            behind = sorted({name.partition("/")[0] for name, seq in cursors.items() if seq < lost[1]})
             log.warning("journal: full; records %d to %d went before %s had them", *lost, ", ".join(behind))
             detail = {
                 "from_seq": lost[0],
@@ -399,11 +378,28 @@ class Journal:
                 "why": "journal limit",
                 "not_delivered_to": behind,
             }
-            self.append([Event(self._clock.stamp(), "loss", detail)])
+            self._say_loss(detail)
+
+    async def _load(self, seq: int) -> Page:
+        async with self._lock:
+            return await self._in_thread(lambda: self._disk.load(seq))
+
+    def _unreadable(self, from_seq: int, to_seq: int) -> None:
+        self._say_loss({"from_seq": from_seq, "to_seq": to_seq, "why": "a block cannot be read"})
+
+    async def _let_go(self) -> None:
+        await self._in_thread(self._disk.close)
+        self._thread.shutdown()
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
-
-def _seq(record: Record) -> Any:
-    return record.seq
+    @staticmethod
+    async def _to_the_end(job: Coroutine[Any, Any, T]) -> T:
+        """Do the job even if the caller is cancelled meanwhile: what the disk took must be known."""
+        task = asyncio.ensure_future(job)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise

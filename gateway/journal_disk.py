@@ -7,17 +7,19 @@ The journal calls it from one thread, one job at a time. It decides nothing abou
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gateway.errors import JournalError
-from gateway.journal_store import Block, Memory, Store
-from gateway.journal_tail import TailFile, read_tail
+from gateway.journal_store import Block, Memory, Span, Store, Unreadable
+from gateway.journal_tail import Tail, TailFile, read_tail, sync_name
 from gateway.model import Record
 
 KEEP_FREE_BYTES = 500_000_000
@@ -29,6 +31,7 @@ FORGET_AT_ONCE = 200
 
 _line = msgspec.json.Encoder()
 _record = msgspec.json.Decoder(Record)
+_numbered = msgspec.json.Decoder(tuple[int, msgspec.Raw])
 
 
 class Note(msgspec.Struct):
@@ -38,23 +41,31 @@ class Note(msgspec.Struct):
     fold: tuple[str, str] | None = None
     reserved: int = 0
     boot: str = ""
+    closed: bool = False
 
 
 _note = msgspec.json.Decoder(Note)
 
 
 class Recovered(msgspec.Struct):
-    """What was found at start. `replay` holds the records of the tail, and between them what folds had
-    kept.
-    """
+    """What was found at start."""
 
     memory: Memory
     replay: list[Record | tuple[str, str]]
+    """The records of the tail, and between them what folds had kept."""
     next_seq: int
-    missing: tuple[int, int] | None = None
-    """First and last seq that a power cut may have taken, or None."""
-    set_aside: str | None = None
-    """Where an unreadable file went, or None."""
+    said: list[tuple[str, dict[str, Any]]]
+    """What has to be said about it, as Events: what, detail."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Records of the past: all that are left beyond `after_seq`, up to `last_seq`."""
+
+    after_seq: int
+    last_seq: int
+    records: list[Record]
+    lost: tuple[int, int] | None = None
+    """First and last seq of what is there and cannot be read, or None."""
 
 
 class Disk:
@@ -64,7 +75,9 @@ class Disk:
         self.folder = folder
         self._store: Store | None = None
         self._tail: TailFile | None = None
-        self._memory = Memory()
+        self._memory = Memory()  # as SQLite has it, or the tail behind it
+        self._unknown: list[int] = []  # numbers of records in the tail that this version cannot read
+        self._now_ms = 0
         self._lock_fd = -1
 
     def recover(self, boot: str, now_ms: int) -> Recovered:
@@ -72,81 +85,125 @@ class Disk:
 
         Raises JournalError when the folder cannot be used, or when another process has it.
         """
+        path = self.folder / "tail"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True, mode=0o750)
+                sync_name(self.folder)
             self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            generation, lines = read_tail(self.folder / "tail")
+            tail = _read(path)
+            touched_ms = max((int(file.stat().st_mtime * 1000) for file in self.folder.iterdir()), default=0)
+            found_tail = path.exists() and path.stat().st_size > 0
         except BlockingIOError as e:
             raise JournalError(f"{self.folder}: in use by another suuaba process") from e
         except OSError as e:
             raise JournalError(f"{self.folder}: {e.strerror}") from e
-        self._store = Store(self.folder / "journal.db")
-        memory = self._store.memory()
-        replay: list[Record | tuple[str, str]] = []
-        last_seq = memory.last_seq
-        if generation > memory.generation:  # else SQLite has it all
-            memory.generation = generation
+        self._store = store = Store(self.folder / "journal.db")
+        self._now_ms = now_ms
+        memory, replay = store.memory, list[Record | tuple[str, str]]()
+        settled, settled_seq = memory.generation, memory.last_seq
+        seqs: list[int] = []
+        if tail.generation > settled:  # else SQLite has it all
+            seqs = self._replay(tail, memory, replay)
+            try:
+                self._tail = TailFile.resumed(path, tail)  # to go on with, should SQLite take nothing
+            except OSError as e:
+                raise JournalError(f"{path}: {e.strerror}") from e
+        next_seq = max([settled_seq, *seqs]) + 1
+        said: list[tuple[str, dict[str, Any]]] = []
+        if store.set_aside is not None:
+            said.append(("journal_unreadable", {"kept_as": str(store.set_aside)}))
+        ahead = tail.generation > settled + 1  # SQLite once had more than it has now
+        if ahead and store.set_aside is None and seqs and seqs[0] > settled_seq + 1:
+            said.append(_loss(settled_seq + 1, seqs[0] - 1, "blocks are missing"))
+        if self._unknown:
+            numbers = {
+                "from_seq": self._unknown[0],
+                "to_seq": self._unknown[-1],
+                "records": len(self._unknown),
+            }
+            said.append(("records_unknown", numbers))
+        # In one boot the kernel has everything, so a tail that does not fit was damaged.
+        damaged = tail.broken or tail.generation < settled or (ahead and not seqs)
+        if memory.reserved == 0 and (found_tail or any(self.folder.glob("journal.db.unreadable-*"))):
+            # Nothing tells which numbers were given out: begin where none can have been.
+            said.append(_loss(next_seq, max(now_ms, touched_ms) - 1, "the journal could not be read"))
+            next_seq = max(now_ms, touched_ms)
+        elif not memory.closed and (memory.boot != boot or damaged) and memory.reserved > next_seq:
+            why = "power cut" if memory.boot != boot else "the journal was damaged"
+            said.append(_loss(next_seq, memory.reserved - 1, why))
+            next_seq = memory.reserved
+        self._memory = msgspec.structs.replace(memory)
+        return Recovered(memory, replay, next_seq, said)
+
+    def _replay(self, tail: Tail, memory: Memory, replay: list[Record | tuple[str, str]]) -> list[int]:
+        """Take over what the tail's lines say; give the records' numbers."""
+        seqs: list[int] = []
+        memory.generation = tail.generation
+        for line in tail.lines:
             memory.closed = False
-            for line in lines:
-                if line.startswith(b"["):
-                    record = _record.decode(line)
-                    if record.seq > last_seq:
-                        replay.append(record)
-                        last_seq = record.seq
-                else:
+            try:
+                if not line.startswith(b"["):
                     note = _note.decode(line)
-                    memory.cursors.update(note.cursors)
+                    memory.cursors = note.cursors or memory.cursors  # a line has all of them
                     memory.reserved = max(memory.reserved, note.reserved)
                     memory.boot = note.boot or memory.boot
+                    memory.closed = note.closed
                     if note.fold is not None:
                         replay.append(note.fold)
-        next_seq, missing = last_seq + 1, None
-        aside = self._store.set_aside
-        if not memory.closed and memory.boot != boot and memory.reserved > next_seq:
-            missing = (next_seq, memory.reserved - 1)
-            next_seq = memory.reserved
-        if aside is not None and memory.reserved == 0:
-            next_seq = now_ms  # nothing tells which numbers were given out: begin where none can have been
-        return Recovered(memory, replay, next_seq, missing, str(aside) if aside else None)
+                    continue
+                seqs.append(_numbered.decode(line)[0])
+                replay.append(_record.decode(line))
+            except msgspec.DecodeError:  # a kind of a newer version: kept as it is, and left alone
+                if line.startswith(b"[") and seqs:
+                    self._unknown.append(seqs[-1])
+        return seqs
 
     def write(self, lines: bytes, *, durable: bool) -> None:
-        """Append lines to the tail. Raises OSError when nothing was taken, JournalError when the disk
-        cannot be trusted.
+        """Append lines to the tail.
+
+        Raises OSError when nothing was taken (what was there before is then durable nevertheless, if that was
+        wanted), JournalError when the disk cannot be trusted.
         """
-        if self._tail is None:
+        if self._store is None:
             raise JournalError(f"{self.folder}: not open")
-        self._tail.write(lines)
-        if durable:
-            try:
-                self._tail.sync()
-            except OSError as e:
-                raise JournalError(
-                    f"{self.folder}: the disk did not keep what was written: {e.strerror}"
-                ) from e
+        if self._tail is None:
+            self._tail = self._begin()
+        try:
+            self._tail.write(lines)
+        finally:
+            if durable:
+                try:
+                    self._tail.sync()
+                except OSError as e:
+                    raise JournalError(
+                        f"{self.folder}: the disk did not keep what was written: {e.strerror}"
+                    ) from e
 
-    def settle(self, records: Sequence[Record], memory: Memory) -> None:
-        """Keep the records as one block in SQLite, and begin the tail's next generation.
-        `memory.generation` grows by one.
+    def settle(self, records: Sequence[Record], fresh: int, memory: Memory) -> None:
+        """Keep the records as one block in SQLite, together with `memory`, and begin the tail's next
+        generation. The last `fresh` of the records are not in the tail yet.
 
-        Raises OSError or JournalError; nothing has changed then, and the tail goes on.
+        Raises OSError when the disk takes nothing, JournalError when it cannot be trusted; nothing has
+        changed then, and the tail goes on.
         """
         if self._store is None:
             raise JournalError(f"{self.folder}: not open")
         block = None
-        if records:
-            if self._tail is not None:
-                body = self._tail.body
-            else:
-                body = _deflated(b"".join(_line.encode(record) + b"\n" for record in records))
-            times = [record.body.at.utc_ms for record in records]
-            block = Block(records[0].seq, records[-1].seq, min(times), max(times), len(records), body)
-        if self._tail is not None:
-            memory.generation = self._tail.generation
+        seqs = sorted([*self._unknown, *(record.seq for record in records)])
+        if seqs:
+            more = b"".join(_line.encode(record) + b"\n" for record in records[len(records) - fresh :])
+            body = self._tail.body(more) if self._tail is not None else _deflated(more)
+            times = [record.body.at.utc_ms for record in records] or [self._now_ms]
+            block = Block(seqs[0], seqs[-1], min(times), max(times), len(seqs), body, self._memory.last_seq)
+        memory.generation = self._tail.generation if self._tail is not None else self._memory.generation
         self._store.settle(block, memory)
         self._memory = memory
+        self._unknown = []
         if self._tail is not None:
-            self._tail.close()
+            with contextlib.suppress(OSError):
+                self._tail.close()
             self._tail = None
         if not memory.closed:
             with contextlib.suppress(OSError):  # the next write tries again, and says why it cannot
@@ -164,12 +221,42 @@ class Disk:
             raise
         return tail
 
-    def load(self, seq: int) -> list[Record]:
-        """The records of the first block beyond `seq`; empty when SQLite has none. Raises JournalError."""
-        block = self._store.block_after(seq) if self._store else None
-        if block is None:
-            return []
-        return [_record.decode(line) for line in block.lines()]
+    def load(self, seq: int) -> Page:
+        """The records of the first block beyond `seq`; a page that ends at `seq` when SQLite has none."""
+        if self._store is None:
+            return Page(seq, seq, [])
+        store, last_seq = self._store, max(self._memory.last_seq, seq)
+        here = max(seq, store.forgotten_seq)
+        behind = seq
+        try:
+            span = store.span_after(seq)
+            if span is None:
+                return Page(seq, last_seq, [], (here + 1, last_seq) if last_seq > here else None)
+            behind = span.first_seq
+            with contextlib.suppress(Unreadable):
+                block = store.block(span.first_seq)
+                if (
+                    block.after_seq is not None
+                    and block.after_seq > here
+                    and block.first_seq > block.after_seq
+                ):
+                    return Page(seq, block.after_seq, [], (here + 1, block.after_seq))  # a block vanished
+                return Page(seq, block.last_seq, _records(block, seq))
+            span = store.span_behind(behind)
+        except Unreadable:
+            span = self._span_somewhere_behind(store, behind)
+        end = last_seq if span is None else min(span.first_seq - 1, last_seq)
+        end = max(end, here + 1)
+        return Page(seq, end, [], (here + 1, end))
+
+    def _span_somewhere_behind(self, store: Store, seq: int) -> Span | None:
+        """Where SQLite can be read again, in growing steps."""
+        step = 1
+        while seq + step < self._memory.last_seq:
+            with contextlib.suppress(Unreadable):
+                return store.span_behind(seq + step)
+            step *= 2
+        return None
 
     def forget(
         self, before_ms: int | None, slowest_seq: int, limit_bytes: int | None
@@ -177,26 +264,22 @@ class Disk:
         """Remove blocks older than `before_ms` that every follower has passed, then the oldest while over
         the limit.
 
-        Gives the first and last seq removed that a follower had not passed, or None.
+        Gives the first and last seq removed that a follower had not passed, or None. Raises OSError when the
+        disk takes nothing.
         """
         if self._store is None:
             return None
-        lost: tuple[int, int] | None = None
-        for _ in range(FORGET_AT_ONCE):
-            oldest = self._store.oldest()
-            if oldest is None:
-                break
-            used, spare = self._store.used_bytes()
+        store, free_bytes = self._store, self.free_bytes()
+
+        def wanted(span: Span) -> bool:
+            used, spare = store.used_bytes()
             full = limit_bytes is not None and used > limit_bytes
-            full = full or (self.free_bytes() < KEEP_FREE_BYTES and spare < SPARE_BYTES)
-            old = before_ms is not None and oldest.to_ms < before_ms and oldest.last_seq <= slowest_seq
-            if not (full or old):
-                break
-            self._store.forget(oldest)
-            if oldest.last_seq > slowest_seq:
-                first = max(oldest.first_seq, slowest_seq + 1)
-                lost = (lost[0] if lost else first, oldest.last_seq)
-        return lost
+            full = full or (free_bytes < KEEP_FREE_BYTES and spare < SPARE_BYTES)
+            return full or (before_ms is not None and span.to_ms < before_ms and span.last_seq <= slowest_seq)
+
+        gone = store.forget(wanted, FORGET_AT_ONCE)
+        missed = [span for span in gone if span.last_seq > slowest_seq]
+        return (max(missed[0].first_seq, slowest_seq + 1), missed[-1].last_seq) if missed else None
 
     def free_bytes(self) -> int:
         """What the disk has left for a plain user."""
@@ -205,11 +288,44 @@ class Disk:
 
     def close(self) -> None:
         if self._tail is not None:
-            self._tail.close()
+            with contextlib.suppress(OSError):
+                self._tail.close()
+            self._tail = None
         if self._store is not None:
             self._store.close()
+            self._store = None
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _read(path: Path) -> Tail:
+    """Read the tail; one on a broken place of the card is moved away. Raises OSError."""
+    try:
+        return read_tail(path)
+    except OSError as e:
+        if e.errno != errno.EIO:
+            raise
+    os.replace(path, path.with_name("tail.unreadable"))
+    return Tail(broken=True)
+
+
+def _records(block: Block, seq: int) -> list[Record]:
+    """The block's records beyond `seq`; those of a kind that only a newer version knows are left out. Raises
+    Unreadable.
+    """
+    records: list[Record] = []
+    for line in block.lines():
+        with contextlib.suppress(msgspec.DecodeError):
+            record = _record.decode(line)
+            if seq < record.seq <= block.last_seq:
+                records.append(record)
+                seq = record.seq
+    return records
+
+
+def _loss(from_seq: int, to_seq: int, why: str) -> tuple[str, dict[str, Any]]:
+    return "loss", {"from_seq": from_seq, "to_seq": to_seq, "why": why, "at_most": True}
 
 
 def _deflated(text: bytes) -> bytes:

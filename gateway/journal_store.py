@@ -3,15 +3,21 @@
 A block holds some minutes of records as a raw deflate stream of text lines (see gateway.journal_tail), so
 anyone can read it with a few lines of any language. Everything here blocks on the disk and runs in the
 journal's own thread.
+
+Three kinds of trouble: the disk takes nothing at present (OSError: keep the records, try again); one block
+cannot be read (Unreadable: go on with the next); the file is damaged (a file beside it, `journal.db-broken`,
+has it set aside at the next start, and a new one is begun).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +32,27 @@ CREATE TABLE IF NOT EXISTS block (
     from_ms   INTEGER NOT NULL,     -- utc of its first and last record, as dated when written
     to_ms     INTEGER NOT NULL,
     records   INTEGER NOT NULL,
-    body      BLOB NOT NULL         -- raw deflate of text lines
+    body      BLOB NOT NULL,        -- raw deflate of text lines
+    after_seq INTEGER,              -- where the block before ended: so a block that vanishes is missed
+    crc       INTEGER               -- for SQLite has none; both are NULL before version 2
 );
 CREATE INDEX IF NOT EXISTS block_time ON block (to_ms);
 CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
-VERSION = 1
-_TAKES_NOTHING = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN")
+VERSION = 2
+CHECKPOINT_PAGES = 64
+"""A small WAL, overwritten in place."""
+_TAKES_NOTHING = (
+    "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_LOCKED",
+    "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHM",
+)  # fmt: skip
+_NOT_THE_FILE = (*_TAKES_NOTHING, "SQLITE_PERM", "SQLITE_AUTH", "SQLITE_NOMEM", "SQLITE_IOERR")
+_YET_THE_FILE = (
+    "SQLITE_IOERR_READ",
+    "SQLITE_IOERR_SHORT_READ",
+    "SQLITE_IOERR_CORRUPTFS",
+    "SQLITE_IOERR_DATA",
+)
 
 
 class Memory(msgspec.Struct):
@@ -47,6 +67,19 @@ class Memory(msgspec.Struct):
     folds: dict[str, str] = {}
 
 
+class Unreadable(Exception):
+    """A block, or a place in the file, that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a block covers."""
+
+    first_seq: int
+    last_seq: int
+    to_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     first_seq: int
@@ -55,104 +88,143 @@ class Block:
     to_ms: int
     records: int
     body: bytes
+    after_seq: int | None = None
+    """Where the block before ended; None: written by version 1."""
 
     def lines(self) -> list[bytes]:
-        """The block's records as lines of JSON; the journal's own notes between them are left out."""
-        text = zlib.decompress(self.body, -15)
+        """The block's records as lines of JSON; the journal's own notes between them are left out. Raises
+        Unreadable.
+        """
+        try:
+            text = zlib.decompress(self.body, -15)
+        except zlib.error as e:
+            raise Unreadable(str(e)) from e
         return [line for line in text.splitlines() if line.startswith(b"[")]
 
 
 class Store:
-    """The SQLite file. Raises JournalError when it cannot be opened, read or written."""
+    """The SQLite file. Raises JournalError when it cannot be opened or written, and a new one neither."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.set_aside: Path | None = None
         """Where a file that could not be read was moved, or None."""
+        self.forgotten_seq = 0
+        """Up to here blocks were removed."""
+        self.memory = Memory()
+        """What was remembered with the newest block when the file was opened; empty for a new journal."""
+        self._broken = path.with_name(path.name + "-broken")
         try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as e:
-            if isinstance(e, sqlite3.OperationalError) and "malformed" not in str(e):
-                raise JournalError(
-                    f"{path}: {e}"
-                ) from e  # no space, no permission: the file itself may be good
-            self.set_aside = self._put_aside()
-            self._db = self._open()
+            if self._broken.exists():
+                self._put_aside()
+            try:
+                self._db = self._open()
+            except (sqlite3.Error, msgspec.DecodeError, ValueError) as e:
+                if _not_the_file(e, path):
+                    raise
+                self._put_aside()
+                self._db = self._open()
+        except (sqlite3.Error, OSError) as e:
+            raise JournalError(f"{path}: {e}") from e
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA wal_autocheckpoint = 64")  # pages; a small WAL, overwritten in place
+            db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             db.execute("PRAGMA journal_size_limit = 1048576")
-            db.executescript(SCHEMA)
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if found > VERSION:
-                raise JournalError(
-                    f"{self.path}: written by a newer Suu-Aba (version {found}); this one knows {VERSION}"
-                )
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            db.execute("SELECT max(last_seq) FROM block").fetchone()
-        except sqlite3.Error:
+            if found == 0:
+                db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+            elif found == 1:
+                _to_version_2(db)
+            elif found != VERSION:
+                raise ValueError(f"of version {found}")  # set aside: the station starts, and the file is kept
+            _rehearse(db)
+            self.memory = _memory(db)
+            row = db.execute("SELECT value FROM state WHERE key = 'forgotten'").fetchone()
+            self.forgotten_seq = row[0] if row and isinstance(row[0], int) else 0
+        except (sqlite3.Error, msgspec.DecodeError, ValueError):
             db.close()
             raise
         return db
 
-    def _put_aside(self) -> Path:
+    def _put_aside(self) -> None:
         """Move an unreadable file out of the way, keeping it: the station always starts."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.unreadable-{number}")).exists():
             number += 1
-        os.replace(self.path, aside)
-        for suffix in ("-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm"):
             beside = self.path.with_name(self.path.name + suffix)
             if beside.exists():
                 os.replace(beside, aside.with_name(aside.name + suffix))
-        return aside
-
-    def memory(self) -> Memory:
-        """What was remembered with the newest block; empty for a new journal."""
-        row = self._one("SELECT value FROM state WHERE key = 'memory'")
-        return Memory() if row is None else msgspec.json.decode(row[0], type=Memory)
+        self._broken.unlink(missing_ok=True)
+        self.set_aside = aside
 
     def settle(self, block: Block | None, memory: Memory) -> None:
         """Keep a block and what is remembered with it, both or neither; survives a power cut when it
         returns.
+
+        Raises OSError when the disk takes nothing at present, JournalError otherwise.
         """
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._changing():
             if block is not None:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?, ?, ?)",
-                    (block.first_seq, block.last_seq, block.from_ms, block.to_ms, block.records, block.body),
+                    "INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*astuple(block), _crc(block)),
                 )
-            self._db.execute(
-                "INSERT OR REPLACE INTO state VALUES ('memory', ?)", (msgspec.json.encode(memory),)
-            )
-            self._db.execute("COMMIT")
-        except sqlite3.Error as e:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if getattr(e, "sqlite_errorname", "").startswith(_TAKES_NOTHING):
-                raise OSError(errno.ENOSPC, f"{self.path.name}: {e}") from e
-            raise JournalError(f"{self.path}: {e}") from e
+            text = msgspec.json.encode(memory)
+            checked = b"%s %08x" % (text, zlib.crc32(text))
+            self._db.execute("INSERT OR REPLACE INTO state VALUES ('memory', ?)", (checked,))
 
-    def block_after(self, seq: int) -> Block | None:
-        """The first block that holds a record beyond `seq`."""
-        row = self._one("SELECT * FROM block WHERE last_seq > ? ORDER BY first_seq LIMIT 1", seq)
-        return None if row is None else Block(*row)
+    def span_after(self, seq: int) -> Span | None:
+        """What the first block covers that holds a record beyond `seq`. Raises Unreadable."""
+        return self._span(
+            "WHERE first_seq >= coalesce((SELECT max(first_seq) FROM block WHERE first_seq <= ?), 0)"
+            " AND last_seq > ? ORDER BY first_seq LIMIT 1",
+            seq + 1,
+            seq,
+        )
 
-    def oldest(self) -> Block | None:
-        row = self._one("SELECT * FROM block ORDER BY first_seq LIMIT 1")
-        return None if row is None else Block(*row)
+    def span_behind(self, first_seq: int) -> Span | None:
+        """What the block covers that follows the one that begins here. Raises Unreadable."""
+        return self._span("WHERE first_seq > ? ORDER BY first_seq LIMIT 1", first_seq)
 
-    def forget(self, block: Block) -> None:
-        """Remove one block; its space is used again."""
+    def oldest(self) -> Span | None:
+        """What the first block covers. Raises Unreadable."""
+        return self._span("ORDER BY first_seq LIMIT 1")
+
+    def block(self, first_seq: int) -> Block:
+        """The block that begins with this number. Raises Unreadable."""
+        sql = "SELECT * FROM block WHERE first_seq = ?"
         try:
-            self._db.execute("DELETE FROM block WHERE first_seq = ?", (block.first_seq,))
+            row = self._db.execute(sql, (first_seq,)).fetchone()
         except sqlite3.Error as e:
-            raise JournalError(f"{self.path}: {e}") from e
+            raise Unreadable(str(e)) from e
+        if row is None or not (isinstance(row[5], bytes) and all(isinstance(n, int) for n in row[:5])):
+            raise Unreadable("it is not there")
+        block = Block(*row[:7])
+        if row[7] not in (None, _crc(block)):
+            raise Unreadable("its checksum is wrong")
+        return block
+
+    def forget(self, wanted: Callable[[Span], bool], at_most: int) -> list[Span]:
+        """Remove the oldest blocks as long as `wanted` says so; their space is used again. Gives what went.
+
+        Raises OSError when the disk takes nothing at present, JournalError otherwise.
+        """
+        gone: list[Span] = []
+        with self._changing():
+            while len(gone) < at_most and (span := self.oldest()) is not None and wanted(span):
+                self._db.execute("DELETE FROM block WHERE first_seq = ?", (span.first_seq,))
+                gone.append(span)
+            if gone:
+                self.forgotten_seq = gone[-1].last_seq
+                self._db.execute(
+                    "INSERT OR REPLACE INTO state VALUES ('forgotten', ?)", (self.forgotten_seq,)
+                )
+        return gone
 
     def used_bytes(self) -> tuple[int, int]:
         """Bytes of the file that hold something, and bytes that are free for what comes."""
@@ -172,11 +244,84 @@ class Store:
         return [] if found == ["ok"] else found
 
     def close(self) -> None:
-        self._db.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
 
-    def _one(self, sql: str, *values: int) -> Any:
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, Unreadable) as e:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            if getattr(e, "sqlite_errorname", "").startswith(_TAKES_NOTHING):
+                raise OSError(errno.ENOSPC, f"{self.path.name}: {e}") from e
+            if not _not_the_file(e, self.path):
+                with contextlib.suppress(OSError):
+                    self._broken.touch()
+            raise JournalError(f"{self.path}: {e}") from e
+
+    def _span(self, which: str, *values: int) -> Span | None:
+        sql = f"SELECT first_seq, last_seq, to_ms FROM block {which}"  # noqa: S608  our own words only
         try:
             row = self._db.execute(sql, values).fetchone()
         except sqlite3.Error as e:
+            raise Unreadable(str(e)) from e
+        if row is None:
+            return None
+        if not all(isinstance(value, int) for value in row) or row[0] > row[1]:
+            raise Unreadable("a block without its numbers")
+        return Span(*row)
+
+    def _one(self, sql: str, *values: int) -> Any:
+        try:
+            return self._db.execute(sql, values).fetchone()
+        except sqlite3.Error as e:
             raise JournalError(f"{self.path}: {e}") from e
-        return row
+
+
+def _rehearse(db: sqlite3.Connection) -> None:
+    """Add a block, and take it back before anything is written: damage where blocks are added shows now."""
+    db.execute("SELECT last_seq, crc FROM block ORDER BY first_seq DESC LIMIT 1").fetchone()
+    db.execute("BEGIN")
+    last = (1 << 63) - 1
+    db.execute("INSERT INTO block VALUES (?, 0, 0, ?, 0, zeroblob(20000), 0, 0)", (last, last))
+    db.execute("ROLLBACK")
+
+
+def _memory(db: sqlite3.Connection) -> Memory:
+    row = db.execute("SELECT value FROM state WHERE key = 'memory'").fetchone()
+    if row is None:
+        return Memory()
+    text, _, crc = row[0].rpartition(b" ") if isinstance(row[0], bytes) else (b"", b"", b"")
+    if crc != b"%08x" % zlib.crc32(text):
+        raise ValueError("what was remembered is damaged")
+    return msgspec.json.decode(text, type=Memory)
+
+
+def _crc(block: Block) -> int:
+    return zlib.crc32(block.body, zlib.crc32(repr((*astuple(block)[:5], block.after_seq)).encode()))
+
+
+def _to_version_2(db: sqlite3.Connection) -> None:
+    """Blocks and what is remembered get checksums. The old blocks go without."""
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("ALTER TABLE block ADD after_seq INTEGER")
+    db.execute("ALTER TABLE block ADD crc INTEGER")
+    for key, text in db.execute("SELECT key, value FROM state").fetchall():
+        checked = b"%s %08x" % (text, zlib.crc32(text))
+        db.execute("UPDATE state SET value = ? WHERE key = ?", (checked, key))
+    db.execute("PRAGMA user_version = 2")
+    db.execute("COMMIT")
+
+
+def _not_the_file(e: Exception, path: Path) -> bool:
+    """Whether the disk or the system is to blame rather than what the file holds."""
+    name = getattr(e, "sqlite_errorname", "")
+    if name.startswith("SQLITE_READONLY"):  # SQLite says so too of a file whose header is damaged
+        return not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    return bool(name.startswith(_NOT_THE_FILE) and not name.startswith(_YET_THE_FILE))

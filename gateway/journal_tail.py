@@ -6,10 +6,15 @@ go to a plain file, and only every few minutes as one compressed block into SQLi
 Then the file is overwritten from its start, as the next generation: it keeps its size, so that a flush
 writes data pages and no file-system metadata.
 
-    ┌ frame ───────────────────────────────────────────────┐┌ frame ───────
-    │ generation u32 │ length u32 │ crc32 u32 │ deflated …  ││ generation …
-    └───────────────────────────────────────────────────────┘└─────────────
-    07 00 00 00      2a 00 00 00  9f 1c 44 d0   (little-endian; the CRC covers generation, length and body)
+    ┌ frame ───────────────────────────────────────────────┐┌ frame … ┐┌ end mark ┐
+    │ generation u32 │ length u32 │ crc32 u32 │ deflated …  ││         ││ u32      │
+    └───────────────────────────────────────────────────────┘└─────────┘└──────────┘
+    07 00 00 00      2a 00 00 00  9f 1c 44 d0   (little-endian)
+
+The CRC covers generation, length and body, and begins with the CRC of the frame before: a frame is good only
+behind the very frame it was written behind. (After a power cut a generation may begin again under the same
+number, over sectors of its first attempt.) The end mark, which the next frame overwrites, is made from the
+last frame's CRC: without it something was here that is not whole any more.
 
 The bodies of one generation are pieces of one raw deflate stream (each ends at a full byte), which unpacks
 to text lines:
@@ -18,7 +23,8 @@ to text lines:
     {"cursors":{"mqtt":18200}}             how far a follower is
     {"fold":["alarms","…"]}                what a fold remembers, after it derived something
     {"reserved":20000,"boot":"39e039a1"}   seq below this may have been given out, even if a power cut took
-    the records
+                                           the records
+    {"closed":true}                        nothing came after this: a clean end that SQLite did not take
 
 Reading stops at the first frame that is not whole, not of this generation or not right: that is the torn
 tail, cut off.
@@ -26,14 +32,35 @@ tail, cut off.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 _HEADER = struct.Struct("<III")
 FRAME_LIMIT = 64 << 20
 """No frame is longer; a length beyond is noise."""
+TAIL_LIMIT = 2 << 20
+"""The tail grows no further when SQLite takes no blocks: some 60,000 records, which are in memory too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What a tail file holds that is whole."""
+
+    generation: int = 0
+    """0 where there is nothing."""
+    chunks: tuple[bytes, ...] = ()
+    """The bodies: one raw deflate stream, unfinished."""
+    lines: tuple[bytes, ...] = ()
+    end: int = 0
+    """Where the next frame goes."""
+    crc: int = 0
+    """Of the last frame."""
+    broken: bool = False
+    """There was more: the end mark is not there."""
 
 
 class TailFile:
@@ -44,26 +71,41 @@ class TailFile:
     def __init__(self, path: Path, generation: int) -> None:
         """Begin a generation over what the file held; that is gone with the first write. Raises OSError."""
         self.generation = generation
+        new = not path.exists()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if new:
+            sync_name(path)
         self._at = 0
+        self._crc = 0
         self._chunks: list[bytes] = []
         self._deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+
+    @classmethod
+    def resumed(cls, path: Path, tail: Tail) -> TailFile:
+        """Go on behind what was read. Raises OSError."""
+        file = cls(path, tail.generation)
+        file._at, file._crc, file._chunks = tail.end, tail.crc, list(tail.chunks)
+        return file
 
     def write(self, lines: bytes) -> None:
         """Append the lines as one frame. They survive a killed process when this returns; a power cut after
         `sync`.
 
-        Raises OSError (no space, …); nothing is then taken, and the next frame is written over the broken
-        one.
+        Raises OSError (no space, the tail is at its limit, …); nothing is then taken, and the next frame is
+        written over the broken one.
         """
         deflate = self._deflate.copy()  # the stream goes on only from what was really written
         body = deflate.compress(lines) + deflate.flush(zlib.Z_SYNC_FLUSH)
         head = struct.pack("<II", self.generation, len(body))
-        frame = head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
+        crc = zlib.crc32(body, zlib.crc32(head, self._crc))
+        data = head + struct.pack("<I", crc) + body + _end_mark(crc)
+        if self._at + len(data) > TAIL_LIMIT:
+            raise OSError(errno.EFBIG, "the tail is at its limit")
         done = 0
-        while done < len(frame):
-            done += os.pwrite(self._fd, frame[done:], self._at + done)
-        self._at += len(frame)
+        while done < len(data):
+            done += os.pwrite(self._fd, data[done:], self._at + done)
+        self._at += len(data) - len(_end_mark(crc))
+        self._crc = crc
         self._chunks.append(body)
         self._deflate = deflate
 
@@ -74,34 +116,52 @@ class TailFile:
     def close(self) -> None:
         os.close(self._fd)
 
-    @property
-    def body(self) -> bytes:
-        """The generation so far as one finished raw deflate stream: the block that SQLite will keep."""
-        return b"".join(self._chunks) + self._deflate.copy().flush(zlib.Z_FINISH)
+    def body(self, more: bytes = b"") -> bytes:
+        """The generation so far, and `more` lines, as one finished raw deflate stream: the block that SQLite
+        will keep.
+        """
+        deflate = self._deflate.copy()
+        return b"".join(self._chunks) + deflate.compress(more) + deflate.flush(zlib.Z_FINISH)
 
 
-def read_tail(path: Path) -> tuple[int, list[bytes]]:
-    """Read what a tail file holds: (generation, lines). A torn end is cut off. (0, []) where there is
-    nothing.
+def read_tail(path: Path) -> Tail:
+    """Read what a tail file holds; a torn end is cut off.
 
     Raises OSError when the file is there and cannot be read.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return 0, []
-    generation, at, text = 0, 0, bytearray()
+        return Tail()
+    generation, at, last_crc = 0, 0, 0
+    chunks: list[bytes] = []
+    text = bytearray()
     inflate = zlib.decompressobj(-15)
     while at + _HEADER.size <= len(data):
         own, length, crc = _HEADER.unpack_from(data, at)
         body = data[at + _HEADER.size : at + _HEADER.size + length]
-        right = zlib.crc32(body, zlib.crc32(data[at : at + 8])) == crc
+        right = zlib.crc32(body, zlib.crc32(data[at : at + 8], last_crc)) == crc
         if own == 0 or own != (generation or own) or length > FRAME_LIMIT or len(body) < length or not right:
             break
-        generation = own
         try:
             text += inflate.decompress(body)
         except zlib.error:
             break
+        generation, last_crc = own, crc
+        chunks.append(body)
         at += _HEADER.size + length
-    return generation, bytes(text).splitlines()
+    broken = len(data) > 0 and data[at : at + 4] != _end_mark(last_crc)
+    return Tail(generation, tuple(chunks), tuple(bytes(text).splitlines()), at, last_crc, broken)
+
+
+def _end_mark(crc: int) -> bytes:
+    return struct.pack("<I", zlib.crc32(b"end", crc))
+
+
+def sync_name(path: Path) -> None:
+    """Make a new file's name survive a power cut. Raises OSError."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
