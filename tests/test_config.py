@@ -186,8 +186,8 @@ def test_the_documented_keys_of_every_section(tmp_path: Path) -> None:
     text = text.replace('# send = ["reading", "event"]', 'send = ["reading", "average:1 min", "event"]')
     text = text.replace("# budget", "budget").replace("# quiet", "quiet").replace("# framing", "framing")
     text = text.replace("# echo", "echo").replace("# data", "data").replace("# pin", "pin")
-    text = text.replace("# spike", "spike").replace("# rate", "rate").replace("# flat", "flat")
-    text = text.replace("# over", "over")
+    for key in ("spike", "attenuated", "gap", "climatology", "over"):
+        text = text.replace(f"# {key}", key)
     text += '[web]\nlisten = "0.0.0.0:8080"\npassword = { env = "WEB" }\n'
     file = write(tmp_path, text, mqtt__password="a", influxdb__token="b", sim__pin="1234")
     station = load(file, environment={"WEB": "c"})
@@ -197,9 +197,12 @@ def test_the_documented_keys_of_every_section(tmp_path: Path) -> None:
     assert station.mqtt.budget == Rate(200e6, 30 * 86400.0)
     assert station.rules[0].over_s == 600.0
     ph = station.sensors[0].expect["ph"]
-    assert (ph.spike, ph.rate) == ((0.5, 1.0), Rate(0.5, 60.0))
+    assert (ph.spike, ph.spike_method, ph.rate, ph.gap_s) == ((0.5, 1.0), "average", Rate(0.5, 60.0), 300.0)
+    assert ph.climatology == {12: (6.0, 8.0), 1: (6.0, 8.0), 2: (6.0, 8.0), 7: (6.5, 9.0)}
+    assert ph.attenuated is not None
+    assert (ph.attenuated.over_s, ph.attenuated.suspect, ph.attenuated.fail) == (43_200.0, 0.05, 0.02)
     assert ph.flat is not None
-    assert (ph.flat.within, ph.flat.suspect_s, ph.flat.fail_s) == (0.01, 1800.0, 7200.0)
+    assert (ph.flat.within, ph.flat.suspect_s, ph.flat.fail_s) == (0.015, 1800.0, 7200.0)
     quiet = station.contacts[0].quiet
     assert quiet is not None
     assert (quiet.from_min, quiet.to_min, quiet.unless) == (22 * 60, 7 * 60, "critical")
