@@ -22,8 +22,7 @@ async def make(
     *,
     embedded_port: int,
 ) -> tuple[dict[str, Sink], EmbeddedBroker | None]:
-    """The sinks by name, and the embedded broker if one was started. Raises OSError when its port is taken.
-    """
+    """The sinks by name, and the embedded broker if one was started. Raises OSError: its port is taken."""
     sinks: dict[str, Sink] = {}
     broker = None
     if wanted.mqtt is not None:
