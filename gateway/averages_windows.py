@@ -1,7 +1,7 @@
 """What the averages remember, as the journal keeps it: windows by length and sensor, few and small.
 
-    {"ph1": ["yosemitech-y532", "water", {"ph": "pH"}, "39e039a1", 120431, {"60": [[[1795428000000,
-     1795428060000, {"ph": [6, 6, 0, 4.76e-07, 0.0, 7.1, 7.11]}, 1, false, true]], 1795427940000, 0]}]}
+{"ph1": ["yosemitech-y532", "water", {"ph": "pH"}, "39e039a1", 120431, {"60": [[[1795428000000,
+ 1795428060000, {"ph": [6, 6, 0, 4.76e-07, 0.0, 7.1, 7.11]}, 1, false, true]], 1795427940000, 0]}]}
 """
 
 from __future__ import annotations
