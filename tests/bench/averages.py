@@ -1,4 +1,4 @@
-"""What an average costs: processor time a value, and the memory and the card's share of what the fold keeps."""
+"""What an average costs: processor time a value, memory, and how much the fold keeps each time."""
 
 from __future__ import annotations
 
