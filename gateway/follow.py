@@ -5,11 +5,13 @@
                                  └─ halved ◄─────┴─ Refused      until one stands alone: set aside, go on
 
 Every sink has its own follower and its own cursor, so a dead one slows nothing else. An outage is said once
-when it begins and once when it ends: in the log, and as the Events "sink_down" and "sink_up". Time is the
-loop's only.
+when it begins and once when it ends: in the log, and as the Events "sink_down" and "sink_up". A sink that
+tells live from history gets the newest first, and the rest beside it (gateway.backfill). Time is the loop's
+only.
 
 Full jitter: sleep = random(0, min(cap, base * 2^n)); M. Brooker, "Exponential Backoff And Jitter", AWS
-Architecture Blog, 2015.
+Architecture Blog, 2015. A far side that was not even there is knocked at meanwhile, which costs two packets;
+when it opens, the next try is at once.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ import asyncio
 import contextlib
 import logging
 import random as _random
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from gateway.backfill import Pace, Stretches, is_young, live_edge
+from gateway.budget import Budget
 from gateway.errors import Refused, Unreachable
-from gateway.model import Average, Body, Event, Reading, Record, Stamp
+from gateway.follow_lane import Batch, Journal, Lane
+from gateway.follow_sink import Progress as Progress
+from gateway.follow_sink import Sink as Sink
+from gateway.model import Body, Event, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
 
@@ -32,93 +37,18 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 LONGEST_RETRY_AFTER_S = 3600.0
 """A far side that asks for more patience than this is asked again nevertheless."""
-READ_RECORDS = 1000
-"""Records taken from the journal in one go."""
+KNOCK_S = 3.0
 GRACE_S = 0.7
 """At the end: how long what is on its way may still be confirmed. A station stops within five seconds."""
 GOODBYE_S = 0.7
 """At the end, after that: how long the sink may take to say goodbye."""
 
 
-class Journal(Protocol):
-    """What a follower needs of the journal (gateway.journal.Journal has it)."""
-
-    @property
-    def committed_seq(self) -> int: ...
-    async def after(self, seq: int, limit: int) -> list[Record]: ...
-    async def more(self, seq: int) -> None: ...
-    def cursor(self, name: str) -> int: ...
-    def finish(self, name: str, seq: int) -> None: ...
-    def refuse(self, name: str, record: Record, reason: str) -> None: ...
-    def append(self, bodies: Sequence[Body]) -> list[Record]: ...
-
-
-class Sink(Protocol):
-    """Where records go. The attributes may change while it runs, for instance after "413 too large"."""
-
-    in_flight: int
-    """Batches that may be delivered at the same time."""
-    batch_records: int
-    batch_bytes: int
-    beat_s: float | None
-    """How often `beat` is wanted; None: never."""
-
-    def wants(self, body: Body) -> bool:
-        """Whether this sink takes such records; the others are passed over."""
-        ...
-
-    async def deliver(self, records: Sequence[Record]) -> None:
-        """Hand over the batch. Blocks until the far side has confirmed all of it, within a deadline of the
-        sink's own.
-
-        Raises Unreachable (the same batch will come again, perhaps split) or Refused (it will come again in
-        halves; what was confirmed may come again too).
-        """
-        ...
-
-    async def beat(self) -> None:
-        """Show life on the far side; also the first thing asked, so a sink may connect here. Raises
-        Unreachable.
-        """
-        ...
-
-    def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
-        """What the sink has to say since the last time: (what, detail) of Events. Asked after each batch."""
-        ...
-
-    async def close(self) -> None:
-        """Say goodbye, if the far side is there, and let go. Never raises."""
-        ...
-
-
-@dataclass(slots=True)
-class Progress:
-    """How a follower is doing: for the status message, the page and `doctor`."""
-
-    delivered: int = 0
-    """Records the far side has confirmed since the start."""
-    refused: int = 0
-    """Records set aside since the start."""
-    cursor: int = 0
-    backlog: int = 0
-    """Committed journal records that the follower is not yet done with."""
-    attempts: int = 0
-    """Failures in a row; 0 while the far side answers."""
-    down_since_ms: int | None = None
-    last_error: str | None = None
-
-
-@dataclass(slots=True)
-class _Batch:
-    last_seq: int  # the cursor may move here once everything before is done; records passed over are included
-    parts: list[list[Record]]  # what is left to hand over, the next one last; halves after a refusal
-    task: asyncio.Task[None] | None = None
-
-
 @dataclass(slots=True)
 class _Outage:
     since_s: float
-    waited_s: float = field(default=0.0)
+    of_a_batch: bool
+    """Then a beat does not end it: that batch, or another, must get through."""
 
 
 class Follower:
@@ -132,37 +62,48 @@ class Follower:
         *,
         stamp: Callable[[], Stamp],
         random: Callable[[], float] = _random.random,
+        budget: Budget | None = None,
     ) -> None:
         self.name = name
         self.sink = sink
+        self.budget = budget
         self._progress = Progress()
         self._journal = journal
         self._stamp = stamp
         self._random = random
-        self._flying: deque[_Batch] = deque()
-        self._read_seq = 0
+        self._live = Lane(journal, name, 0)
+        self._history = Stretches(journal, name)
+        self._pace = Pace()
+        self._settled: set[int] = set()  # done before their batch was, and not to go again
         self._outage: _Outage | None = None
         self._beat_due_s = 0.0
-        self._moved = asyncio.Event()  # replaced whenever the cursor moves
+        self._spent_bytes = 0
+        self._moved = asyncio.Event()  # replaced whenever a cursor moves
 
     @property
     def progress(self) -> Progress:
         """How it is doing, as of now."""
-        self._progress.backlog = max(self._journal.committed_seq - self._progress.cursor, 0)
-        return self._progress
+        progress = self._progress
+        progress.history = self._history.owed
+        progress.backlog = max(self._journal.committed_seq - self._live.done_seq, 0) + progress.history
+        return progress
 
     async def run(self) -> None:
         """Follow until cancelled; then take the confirmations that still come, and close the sink."""
         loop = asyncio.get_running_loop()
-        self._read_seq = self._journal.cursor(self.name)
-        self._at(self._read_seq)
+        self._live = Lane(self._journal, self.name, self._journal.cursor(self.name))
+        self._history = Stretches(self._journal, self.name)
+        self._tell()
         self._beat_due_s = loop.time()
+        self._spent_bytes = self.sink.carried_bytes if self.budget is not None else 0
         try:
             while True:
                 try:
                     await self._round()
                 except Unreachable as e:
-                    await asyncio.sleep(self._went_down(e))
+                    await self._pause(self._went_down(e))
+                finally:
+                    self._spend()
         finally:
             await self._wind_down()
 
@@ -171,89 +112,118 @@ class Follower:
         while self._progress.cursor < seq:
             await self._moved.wait()
 
+    def again(self, seqs: Iterable[int]) -> int:
+        """Offer these records once more, though the cursor has passed them: refused ones, mended at the far
+        side. Gives how many it took; it owes only so many stretches at a time.
+        """
+        return self._history.owe_again(seqs, self._live.done_seq)
+
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
     async def _round(self) -> None:
-        """One step: show life if it is time, keep the batches flying, wait for the first of them or for new
-        records.
+        """One step: let go of the past, show life if it is time, keep the batches flying, wait for the first
+        of them, for the next slice of history, or for new records.
         """
         loop = asyncio.get_running_loop()
-        every_s = self.sink.beat_s
+        if self.sink.separates:
+            await self._let_go_of_the_past()
+        live, history = self._live, self._history.first
         # While a batch waits for the far side, that batch is the probe: a beat must not make it look well.
-        if every_s is not None and loop.time() >= self._beat_due_s and not (self._outage and self._flying):
+        probing = self._outage is not None and self._outage.of_a_batch and (live.flying or history)
+        every_s = self._beat_every_s()
+        if every_s is not None and loop.time() >= self._beat_due_s and not probing:
             self._beat_due_s = loop.time()  # due at once again if it fails
             await self.sink.beat()
             self._beat_due_s = loop.time() + every_s
             self._came_up()
-        await self._fill()
-        if self._flying:
-            await self._land()
+        await self._fill(live)
+        if live.flying:
+            await self._land(live)
+        elif history is not None and loop.time() >= self._pace.due_s:
+            await self._drain(history)
         else:
-            wait_s = None if every_s is None else max(self._beat_due_s - loop.time(), 0.0)
+            dues_s = [self._beat_due_s] if every_s is not None else []
+            dues_s += [self._pace.due_s] if history is not None else []
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._journal.more(self._read_seq)
+                async with asyncio.timeout_at(min(dues_s, default=None)):
+                    await self._journal.more(live.read_seq)
 
-    async def _fill(self) -> None:
+    async def _let_go_of_the_past(self) -> None:
+        """If what is next is older than the live window, jump to what is young, and owe the rest."""
+        live = self._live
+        if live.flying:
+            first = live.flying[0].parts[-1][:1]
+        elif self._journal.committed_seq > live.read_seq:
+            first = await self._journal.after(live.read_seq, 1)
+        else:
+            return
+        now = self._stamp()
+        if not first or is_young(first[0], now):
+            return
+        edge = await live_edge(self._journal, live.done_seq, now)
+        if edge <= live.done_seq:
+            return
+        for batch in live.flying:
+            self._settled |= batch.settled()
+        self._history.owe(live.done_seq, edge)
+        self._live = Lane(self._journal, self.name, live.done_seq)
+        self._live.jump(edge)
+        log.info("%s: %d records are history now", self.name, edge - live.done_seq)
+
+    async def _drain(self, lane: Lane) -> None:
+        """Deliver one slice of history."""
+        loop = asyncio.get_running_loop()
+        if not lane.flying:
+            records = min(self._pace.records, self.sink.batch_records)
+            batch = await lane.read(records, self.sink.batch_bytes, self._wanted)
+            if batch is None or not batch.parts:
+                self._finish(lane, batch.last_seq if batch is not None else lane.read_seq)
+                return
+            lane.flying.append(batch)
+        slice_, began_s = lane.flying[0], loop.time()
+        await self._land(lane)
+        self._pace.took(len(slice_.given), began_s, loop.time())
+
+    async def _fill(self, lane: Lane) -> None:
         """Start what may fly: all batches, or only the first while the far side is away."""
-        while self._outage is None and len(self._flying) < self.sink.in_flight:
-            batch = await self._read()
+        while len(lane.flying) < (self.sink.in_flight if self._outage is None else 1):
+            batch = await lane.read(self.sink.batch_records, self.sink.batch_bytes, self._wanted)
             if batch is None:
                 break
             if batch.parts:
-                self._flying.append(batch)
-            elif self._flying:
-                self._flying[-1].last_seq = batch.last_seq
+                lane.flying.append(batch)
+            elif lane.flying:
+                lane.flying[-1].last_seq = batch.last_seq
             else:
-                self._finish(batch.last_seq)
-            if self._flying:
-                self._start(self._flying[-1])
-        for batch in self._flying:
-            self._start(batch)
+                self._finish(lane, batch.last_seq)
+            if lane.flying:
+                self._start(lane, lane.flying[-1])
+        for batch in lane.flying:
+            self._start(lane, batch)
             if self._outage is not None:
                 break
 
-    async def _read(self) -> _Batch | None:
-        """Take the next batch from the journal, by count and by bytes; None when there is nothing beyond."""
-        sink = self.sink
-        chosen: list[Record] = []
-        size, seq, full = 0, self._read_seq, False
-        while not full:
-            committed_seq = self._journal.committed_seq
-            records = await self._journal.after(seq, READ_RECORDS)
-            if not records:
-                seq = max(seq, committed_seq)  # numbers that were lost or forgotten are not waited for
-                break
-            for record in records:
-                body = record.body
-                if sink.wants(body) and (type(body) is Reading or not self._own_refusal(body)):
-                    weight = weigh(body)
-                    full = len(chosen) >= sink.batch_records or (
-                        bool(chosen) and size + weight > sink.batch_bytes
-                    )
-                    if full:
-                        break
-                    chosen.append(record)
-                    size += weight
-                seq = record.seq
-            if not chosen and seq - self._read_seq >= 10 * READ_RECORDS:
-                break  # nothing wanted for a long while: let the cursor move
-        if seq == self._read_seq:
-            return None
-        self._read_seq = seq
-        return _Batch(seq, [chosen] if chosen else [])
+    def _wanted(self, record: Record) -> bool:
+        body = record.body
+        wants = self.sink.wants
+        if not (wants(body) if self.budget is None else self.budget.takes(body, wants)):
+            return False
+        if record.seq in self._settled:
+            return False
+        return type(body) is Reading or not self._own_refusal(body)
 
-    def _start(self, batch: _Batch) -> asyncio.Task[None]:
+    def _start(self, lane: Lane, batch: Batch) -> asyncio.Task[None]:
         if batch.task is None:
-            batch.task = asyncio.create_task(self._place(batch), name=f"sink.{self.name}.{batch.last_seq}")
+            name = f"sink.{lane.name}.{batch.last_seq}"
+            batch.task = asyncio.create_task(self._place(batch, late=lane is not self._live), name=name)
         return batch.task
 
-    async def _place(self, batch: _Batch) -> None:
+    async def _place(self, batch: Batch, *, late: bool) -> None:
         """Deliver the batch, halving what is refused. Raises Unreachable; the rest then stays in `parts`."""
         while batch.parts:
             part = batch.parts[-1]
             try:
-                await self.sink.deliver(part)
+                await self.sink.deliver(part, late=late)
             except Refused as e:
                 batch.parts.pop()
                 taken = min(max(e.accepted, 0), len(part) - 1)  # at least one record is at fault
@@ -277,40 +247,63 @@ class Follower:
         if not (isinstance(record.body, Event) and record.body.what == "refused"):
             self._journal.refuse(self.name, record, reason)
 
-    async def _land(self) -> None:
+    async def _land(self, lane: Lane) -> None:
         """Wait for the first batch. Raises Unreachable when it could not be handed over."""
-        head = self._flying[0]
-        task = self._start(head)
+        head = lane.flying[0]
+        task = self._start(lane, head)
         await asyncio.wait([task])
         try:
             task.result()
         except Unreachable:
-            await self._settle()
+            await self._settle(lane)
             raise
-        self._flying.popleft()
-        self._finish(head.last_seq)
+        lane.flying.popleft()
+        self._finish(lane, head.last_seq)
         self._came_up()
         for what, detail in self.sink.remarks():
             self._journal.append([Event(self._stamp(), what, {"sink": self.name, **detail})])
 
-    async def _settle(self) -> None:
+    async def _settle(self, lane: Lane) -> None:
         """Wait for everything that flies; what failed can be started again, what was confirmed stays
         confirmed.
         """
-        tasks = [batch.task for batch in self._flying if batch.task is not None]
+        tasks = [batch.task for batch in lane.flying if batch.task is not None]
         await asyncio.wait(tasks)
-        for batch in self._flying:
+        for batch in lane.flying:
             if batch.task is not None and isinstance(batch.task.exception(), Unreachable):
                 batch.task = None
 
-    def _finish(self, seq: int) -> None:
-        self._journal.finish(self.name, seq)
-        self._at(seq)
+    def _finish(self, lane: Lane, seq: int) -> None:
+        lane.finish(seq)
+        self._tell()
+        if self._settled and not self._history.lanes:
+            self._settled.clear()
 
-    def _at(self, seq: int) -> None:
-        self._progress.cursor = seq
+    def _tell(self) -> None:
+        self._progress.cursor = min([self._live.done_seq, *self._history.undone()])
         self._moved.set()
         self._moved = asyncio.Event()
+
+    def _beat_every_s(self) -> float | None:
+        every_s = self.sink.beat_s
+        return every_s if every_s is None or self.budget is None else every_s * self.budget.patience
+
+    def _spend(self) -> None:
+        if self.budget is not None:
+            carried_bytes = self.sink.carried_bytes
+            self.budget.spend(carried_bytes - self._spent_bytes)
+            self._spent_bytes = carried_bytes
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait so long; no longer when the far side, which was not there at all, opens meanwhile."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + pause_s
+        shut = pause_s > KNOCK_S and not await self.sink.knock()
+        while shut and until_s - loop.time() > KNOCK_S:
+            await asyncio.sleep(KNOCK_S * (0.5 + self._random() / 2))
+            if await self.sink.knock():
+                return
+        await asyncio.sleep(max(until_s - loop.time(), 0.0))
 
     def _went_down(self, e: Unreachable) -> float:
         """Note the failure; give how long to wait."""
@@ -322,7 +315,8 @@ class Follower:
             # Its own wish, and some jitter, so that many stations do not come back in the same second.
             pause_s += min(max(e.retry_after_s, 0.0), LONGEST_RETRY_AFTER_S)
         if self._outage is None:
-            self._outage = _Outage(asyncio.get_running_loop().time())
+            flying = self._live.flying or any(lane.flying for lane in self._history.lanes)
+            self._outage = _Outage(asyncio.get_running_loop().time(), bool(flying))
             at = self._stamp()
             progress.down_since_ms = at.utc_ms
             log.warning("%s: down: %s", self.name, e)
@@ -353,22 +347,22 @@ class Follower:
         return isinstance(body, Event) and body.what == "refused" and body.detail.get("sink") == self.name
 
     async def _wind_down(self) -> None:
-        tasks = [batch.task for batch in self._flying if batch.task is not None]
+        lanes = [self._live, *self._history.lanes]
+        tasks = [batch.task for lane in lanes for batch in lane.flying if batch.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=GRACE_S)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=GRACE_S)
-        for batch in self._flying:
-            if batch.task is None or not _succeeded(batch.task):
-                break
-            self._finish(batch.last_seq)
+        for lane in lanes:
+            for batch in lane.flying:
+                if batch.task is None or not _succeeded(batch.task):
+                    break
+                self._finish(lane, batch.last_seq)
+            lane.flying.clear()
         for task in tasks:
-            _succeeded(
-                task
-            )  # so that no failure is reported as never looked at: the records come again anyway
-        self._flying.clear()
+            _succeeded(task)  # so that no failure is reported as never looked at: the records come again
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self.sink.close()
@@ -384,15 +378,6 @@ async def follow(
 ) -> None:
     """Follow the journal until cancelled, for whoever needs no counters. See `Follower`."""
     await Follower(journal, name, sink, stamp=stamp, random=random).run()
-
-
-def weigh(body: Body) -> int:
-    """About how many bytes a record takes on its way; an estimate is enough for cutting batches."""
-    if isinstance(body, Reading):
-        return 180 + 60 * len(body.values)
-    if isinstance(body, Average):
-        return 240 + 100 * len(body.values)
-    return 300 + 40 * len(body.detail)
 
 
 def _succeeded(task: asyncio.Task[None]) -> bool:

@@ -37,6 +37,7 @@ import msgspec
 
 from gateway.errors import Refused, Unreachable
 from gateway.model import Average, Body, Event, Flag, Reading, Record
+from gateway.tcp import SYN_BYTES, Carried, opens
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,17 @@ class Door(Protocol):
         """Let go of the connections that wait for use. Does not block."""
         ...
 
+    carried: Carried
+    """What its connections carry."""
+    address: tuple[str, int]
+
 
 class InfluxSink:
     """A sink for `gateway.follow`. `door` makes the way into the database, in a thread, at first use."""
 
     in_flight = 3  # the server works on one while the next is made and sent; more gained nothing steady
     beat_s: float | None = None
+    separates = False  # a point has its time and stands where it belongs, whenever it comes
 
     def __init__(
         self,
@@ -120,7 +126,11 @@ class InfluxSink:
             return bool(body.values) and self._readings
         return self._events or (self._readings and body.what == "flagged")
 
-    async def deliver(self, records: Sequence[Record]) -> None:
+    @property
+    def carried_bytes(self) -> int:
+        return self._door.carried.bytes if self._door is not None else 0
+
+    async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:
         """Write the records. Raises as `gateway.follow.Sink` says."""
         earlier = list(self._under_way)
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -147,6 +157,12 @@ class InfluxSink:
 
     async def beat(self) -> None:
         return
+
+    async def knock(self) -> bool:
+        if self._door is None:
+            return False
+        self._door.carried.add(2 * SYN_BYTES)
+        return await opens(*self._door.address)
 
     def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
         """That points were too old for the database: at once, then at most hourly with the sum."""

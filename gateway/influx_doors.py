@@ -15,10 +15,12 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.influx import Answer, Door
+from gateway.tcp import SYN_BYTES, Carried
 
 CONNECT_S = 5.0
 READ_S = 20.0
@@ -64,6 +66,9 @@ class _Version1:
             timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
             ca_certs=ca,
         )
+        self.address = _address(url)
+        self.carried = Carried()
+        _count(self._http, self.carried)
 
     def write(self, lines: bytes, precision: str) -> Answer:
         return self._post("write", {"db": self._database, "precision": precision}, gzip.compress(lines, 1))
@@ -102,6 +107,8 @@ class _Version2:
         self.where = f"{url} bucket {bucket!r}"
         self.remedy = f"create it: influx bucket create --org {org} --name {bucket}"
         self._url, self._org, self._bucket, self._token, self._ca = url, org, bucket, token, ca
+        self.address = _address(url)
+        self.carried = Carried()
         self._made: tuple[str, Any, Any] | None = None  # token, client, write API
 
     def write(self, lines: bytes, precision: str) -> Answer:
@@ -144,8 +151,50 @@ class _Version2:
                 ssl_ca_cert=self._ca,
                 retries=False,
             )
+            _count(client.api_client.rest_client.pool_manager, self.carried)
             self._made = (token, client, client.write_api(write_options=SYNCHRONOUS))
         return self._made[2]
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _count(pools: Any, carried: Carried) -> None:
+    """Have what the connections of urllib3's PoolManager carry counted."""
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            carried.add(SYN_BYTES)  # for the tries that lead to nothing; the others tell of themselves
+            super().connect()
+            carried.opened(self.sock)
+
+        def close(self) -> None:
+            if self.sock is not None:
+                carried.closing(self.sock)
+            super().close()
+
+    class Secured(HTTPSConnection):
+        def connect(self) -> None:
+            carried.add(SYN_BYTES)
+            super().connect()
+            carried.opened(self.sock)
+
+        def close(self) -> None:
+            if self.sock is not None:
+                carried.closing(self.sock)
+            super().close()
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecuredPool(HTTPSConnectionPool):
+        ConnectionCls = Secured
+
+    pools.pool_classes_by_scheme = {"http": PlainPool, "https": SecuredPool}
 
 
 def _secret(secret: Secret) -> str:

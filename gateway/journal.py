@@ -193,7 +193,7 @@ class Journal:
             self._cursors_moved = True
             self._dirty.set()
 
-    def cursors(self, name: str) -> dict[str, int]:
+    def cursors_of(self, name: str) -> dict[str, int]:
         """A follower's own cursor and those of the stretches it still owes, which are named NAME/…"""
         return {of: seq for of, seq in self._memory.cursors.items() if of.partition("/")[0] == name}
 
@@ -363,7 +363,7 @@ class Journal:
         before_ms = None
         if self._keep_s is not None:
             before_ms = self._clock.stamp().utc_ms - int(self._keep_s * 1000)
-        cursors = {of: seq for name in self._here for of, seq in self.cursors(name).items()}
+        cursors = {of: seq for name in self._here for of, seq in self.cursors_of(name).items()}
         slowest = min(cursors.values(), default=self._committed_seq)
         try:
             lost = await self._in_thread(lambda: self._disk.forget(before_ms, slowest, self._limit_bytes))

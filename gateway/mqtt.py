@@ -5,16 +5,19 @@
     suuaba/1/STATION/average/SENSOR   {"station":…,"seq":…,"start":…,"end":…,"length_s":60,"values":{…}, …}
     suuaba/1/STATION/event            {"station":…,"seq":…,"time":…,"what":"clock_step","detail":{…}, …}
     suuaba/1/STATION/alarm/RULE       retained: the alarm's present state
+    suuaba/1/STATION/backfill/…       reading/SENSOR, average/SENSOR, event: what was held back while offline
 
 What the messages look like is said in gateway.mqtt_messages. A message may come twice (at least once): its
 `seq` tells. MQTT 5 is tried first and MQTT 3.1.1 where the broker knows no other. With MQTT 5 a broker says
 when it does not let us publish; with 3.1.1 it acknowledges and drops (OASIS MQTT 5.0, 3.4.2.1; 3.1.1,
-3.3.5.2).
+3.3.5.2). What is history never touches a retained state: an old alarm goes to backfill/event, and the newest
+state of every rule that the live records have jumped over goes out before them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,6 +37,7 @@ from gateway.mqtt_messages import (
     level,
     reading_json,
 )
+from gateway.tcp import SYN_BYTES, Carried, opens
 
 if TYPE_CHECKING:
     from gateway.mqtt_link import Broker, MqttLink
@@ -60,12 +64,14 @@ class MqttSink:
 
     `url` is mqtt://HOST[:1883] or mqtts://HOST[:8883]. A password given as a function is asked for at every
     connection, so that a mended secret counts without a restart. `health` gives what the status message shows
-    beside the state. `version` 5 or 4 (MQTT 3.1.1) keeps to that one.
+    beside the state, `standing` the last Event "alarm" of each rule that the live records are past. `version`
+    5 or 4 (MQTT 3.1.1) keeps to that one.
     """
 
     in_flight = 1  # the window is inside the batch
     batch_records = 500
     batch_bytes = 256 * 1024
+    separates = True
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class MqttSink:
         send: Sequence[str] = ("reading", "event"),
         averages_s: Collection[float] = (),
         health: Callable[[], Mapping[str, Any]] = dict,
+        standing: Callable[[], Iterable[Record]] = tuple,
         keepalive_s: int = KEEPALIVE_S,
         answer_s: float = ANSWER_S,
         version: int | None = None,
@@ -98,25 +105,33 @@ class MqttSink:
         self._readings = "reading" in send
         self._events = "event" in send
         self._averages_s = frozenset(averages_s)
-        self._stamp, self._health = stamp, health
+        self._stamp, self._health, self._standing = stamp, health, standing
         self._only = version
         self._root = f"suuaba/1/{level(station)}"
-        self._topics: dict[str, str] = {}
+        self._topics: dict[tuple[bool, str], str] = {}
         self._link: MqttLink | None = None
         self._confirmed: set[int] = set()  # of a batch that comes again: these need not go again
         self._remarks: list[tuple[str, dict[str, object]]] = []
+        self._carried = Carried()
+        self._states: dict[str, int] = {}  # topic → seq of the state that this connection has retained there
+
+    @property
+    def carried_bytes(self) -> int:
+        return self._carried.bytes
 
     def wants(self, body: Body) -> bool:
         if isinstance(body, Average):
             return body.length_s in self._averages_s
         return self._readings if isinstance(body, Reading) else self._events
 
-    async def deliver(self, records: Sequence[Record]) -> None:
+    async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:
         """Publish the records. Raises as `gateway.follow.Sink` says."""
         link = await self._connected()
         wrong: list[str] = []
         try:
-            answers = await link.send(self._messages(records, wrong))
+            if self._events and not late and (states := list(self._jumped())):
+                await link.send(states)  # what is wrong with one, its own delivery will tell
+            answers = await link.send(self._messages(records, wrong, late))
         except Unreachable:
             self._confirmed |= link.answers.confirmed
             self._drop()
@@ -128,6 +143,10 @@ class MqttSink:
         if answers.refused or wrong:
             raise Refused("; ".join(sorted({*answers.refused.values(), *wrong}))[:500])
         self._confirmed.difference_update(record.seq for record in records)
+
+    async def knock(self) -> bool:
+        self._carried.add(2 * SYN_BYTES)
+        return await opens(self._host, self._port)
 
     async def beat(self) -> None:
         """Connect if need be, and publish the retained status. Raises Unreachable."""
@@ -162,35 +181,52 @@ class MqttSink:
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
     def _messages(
-        self, records: Sequence[Record], wrong: list[str]
+        self, records: Sequence[Record], wrong: list[str], late: bool
     ) -> Iterator[tuple[int, str, bytes, bool]]:
         for record in records:
             seq = record.seq
-            retain = isinstance(record.body, Event) and record.body.what == "alarm"
+            retain = not late and isinstance(record.body, Event) and record.body.what == "alarm"
             if seq in self._confirmed and not retain:
                 continue  # an alarm's state goes again all the same: the newest must be the last
             try:
-                topic, payload = self._message(seq, record.body)
+                topic, payload = self._message(seq, record.body, late)
             except (ValueError, TypeError, msgspec.EncodeError) as e:
                 wrong.append(f"cannot be written as JSON: {e}")
                 continue
             if len(payload) > PAYLOAD_LIMIT:
                 wrong.append(f"a message of {len(payload)} bytes is above the limit of {PAYLOAD_LIMIT}")
                 continue
+            if retain:
+                retain = seq >= self._states.get(topic, 0)
+                self._states[topic] = max(seq, self._states.get(topic, 0))
             yield seq, topic, payload, retain
 
-    def _message(self, seq: int, body: Body) -> tuple[str, bytes]:
+    def _message(self, seq: int, body: Body, late: bool) -> tuple[str, bytes]:
+        root = f"{self._root}/backfill" if late else self._root
         if isinstance(body, Reading):
-            topic = self._topics.get(body.sensor)
+            topic = self._topics.get((late, body.sensor))
             if topic is None:
-                topic = self._topics[body.sensor] = f"{self._root}/reading/{level(body.sensor)}"
+                topic = self._topics[late, body.sensor] = f"{root}/reading/{level(body.sensor)}"
             return topic, reading_json(self._station, seq, body)
         if isinstance(body, Average):
-            return f"{self._root}/average/{level(body.sensor)}", average_json(self._station, seq, body)
-        if body.what == "alarm":
-            rule = level(str(body.detail.get("rule", "")))
-            return f"{self._root}/alarm/{rule}", alarm_json(self._station, seq, body)
-        return f"{self._root}/event", event_json(self._station, seq, body)
+            return f"{root}/average/{level(body.sensor)}", average_json(self._station, seq, body)
+        if body.what == "alarm" and not late:
+            return self._alarm_topic(body), alarm_json(self._station, seq, body)
+        return f"{root}/event", event_json(self._station, seq, body)
+
+    def _alarm_topic(self, event: Event) -> str:
+        return f"{self._root}/alarm/{level(str(event.detail.get('rule', '')))}"
+
+    def _jumped(self) -> Iterator[tuple[int, str, bytes, bool]]:
+        """The states that the live records have jumped over, or that this connection has not seen."""
+        for record in self._standing():
+            event = record.body
+            if isinstance(event, Event) and record.seq > self._states.get(self._alarm_topic(event), 0):
+                with contextlib.suppress(ValueError, TypeError, msgspec.EncodeError):
+                    payload = alarm_json(self._station, record.seq, event)
+                    if len(payload) <= PAYLOAD_LIMIT:
+                        self._states[self._alarm_topic(event)] = record.seq
+                        yield 0, self._alarm_topic(event), payload, True
 
     def _online(self) -> StatusMessage:
         return StatusMessage("online", self._station, iso(self._stamp().utc_ms), "", dict(self._health()))
@@ -254,9 +290,11 @@ class MqttSink:
                 WINDOW,
                 (f"{self._root}/status", encode(will)),
                 min(connack_s, self._answer_s),
+                self._carried,
             )
         except OSError as e:  # ssl.SSLError is one
             raise Unreachable(f"{broker}: the file with authorities {self._ca!r} cannot be used: {e}") from e
+        self._states.clear()  # another broker may be there now, or the same without its memory
         await link.open()
         return link
 

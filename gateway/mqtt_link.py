@@ -36,6 +36,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import Unreachable
+from gateway.tcp import Carried
 
 NAMES = {5: "MQTT 5", 4: "MQTT 3.1.1"}
 
@@ -87,7 +88,13 @@ class MqttLink(aiomqtt.Client):
     """One connection, used once: `open`, then `send`, then `close`. One `send` at a time."""
 
     def __init__(
-        self, broker: Broker, version: int, window: int, will: tuple[str, bytes], connack_s: float
+        self,
+        broker: Broker,
+        version: int,
+        window: int,
+        will: tuple[str, bytes],
+        connack_s: float,
+        carried: Carried,
     ) -> None:
         super().__init__(
             broker.host,
@@ -114,6 +121,7 @@ class MqttLink(aiomqtt.Client):
         self._wake_at = 0
         self._abandoned = False
         self._thread = threading.get_ident()
+        self._carried = carried
         self._disconnected.add_done_callback(self._on_lost)
 
     async def open(self) -> None:
@@ -274,7 +282,12 @@ class MqttLink(aiomqtt.Client):
         if self._abandoned:
             sock.close()
         else:
+            self._carried.opened(sock)
             super()._on_socket_open(client, userdata, sock)
+
+    def _on_socket_close(self, client: Paho, userdata: Any, sock: Any) -> None:
+        self._carried.closing(sock)
+        super()._on_socket_close(client, userdata, sock)
 
     def _on_socket_register_write(self, client: Paho, userdata: Any, sock: Any) -> None:
         # aiomqtt does this by way of the loop's next turn; by then we may have closed the socket and its

@@ -60,6 +60,9 @@ class MemoryJournal:
         while self._seq <= seq:
             await self._more.wait()
 
+    def cursors_of(self, name: str) -> dict[str, int]:
+        return {of: seq for of, seq in self.cursors.items() if of.partition("/")[0] == name}
+
     def cursor(self, name: str) -> int:
         return self.cursors.get(name, 0)
 
@@ -67,6 +70,9 @@ class MemoryJournal:
         assert seq >= self.cursors.get(name, 0), "a cursor never goes back"
         self.cursors[name] = seq
         self.moves.append((name, seq))
+
+    def drop(self, name: str) -> None:
+        self.cursors.pop(name, None)
 
     def refuse(self, name: str, record: Record, reason: str) -> None:
         self.refused.append((name, record.seq, reason))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.clock import Clock
 from gateway.errors import Refused, Unreachable
-from gateway.follow import Follower, follow, weigh
+from gateway.follow import Follower, follow
+from gateway.follow_lane import weigh
 from gateway.journal import Journal
 from gateway.model import Body, Event, Reading, Record
 from tests.memory_journal import MemoryJournal, reading, stamp
@@ -27,6 +28,10 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.in_flight = 1
+        self.separates = False
+        self.open = True
+        self.knocks = 0
+        self.carried_bytes = 0
         self.batch_records = 100
         self.batch_bytes = 1_000_000
         self.beat_s: float | None = None
@@ -47,7 +52,11 @@ class FakeSink:
     def wants(self, body: Body) -> bool:
         return self.wanted(body)
 
-    async def deliver(self, records: Sequence[Record]) -> None:
+    async def knock(self) -> bool:
+        self.knocks += 1
+        return self.open
+
+    async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:
         self.got.append([record.seq for record in records])
         self.at_s.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.takes_s)

@@ -16,8 +16,8 @@ FLOORS = ("drivers", "alerts", "gateway")  # from the ground up
 ROWS = (  # of the gateway, from the ground up; a name stands for name_anything as well
     ("errors", "model"),
     ("config", "wire_time"),
-    ("journal", "calibration", "qc", "clock", "supervise"),
-    ("bus", "follow", "alarms", "averages", "mqtt", "influx", "embedded"),
+    ("journal", "calibration", "qc", "clock", "supervise", "governor"),
+    ("bus", "follow", "backfill", "budget", "alarms", "averages", "ledger", "mqtt", "influx", "tcp", "embedded"),
     ("station", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
     ("cli",),
 )
