@@ -25,11 +25,15 @@ class NoAnswer(InstrumentError):
 
 
 class GarbledAnswer(InstrumentError):
-    """Bytes came that are no valid answer. Worth a retry at once. `frame` holds what came."""
+    """Bytes came that are no valid answer. Worth a retry at once. `frame` holds what came.
 
-    def __init__(self, message: str, frame: bytes = b"") -> None:
+    `crosstalk` says that somebody else spoke: another instrument's whole answer, another master.
+    """
+
+    def __init__(self, message: str, frame: bytes = b"", *, crosstalk: bool = False) -> None:
         super().__init__(message)
         self.frame = frame
+        self.crosstalk = crosstalk
 
 
 class NotReady(InstrumentError):
@@ -90,6 +94,10 @@ class Instrument(Protocol):
 
     Optional methods, looked up where they exist: `identify(link) -> dict[str, str]` (serial number, firmware,
     slope; called once when an instrument appears), `sleep(link)`, `wake(link)`, `clean(link)`.
+
+    Optional attributes, for instruments that share a wire: `answer_s` (the longest an answer may take),
+    `took_s` (how long the slowest answer of the last reading took), `answer_within_s` (how long to wait for
+    one, which the bus shortens as it learns), `split` (why a reading now takes more requests, or "").
     """
 
     @property

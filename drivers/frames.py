@@ -130,7 +130,35 @@ def begun(framing: str, unit: int, pdu: bytes, got: bytes) -> bool:
     return any(start in got for start in starts)
 
 
+def speaker(framing: str, unit: int, got: bytes) -> int | None:
+    """Another unit of which these bytes hold a whole answer to a read, or a refusal; None when none is."""
+    if framing == "ascii":
+        for line in got.split(b"\r\n")[:-1]:
+            try:
+                body = bytes.fromhex(line[line.rfind(b":") + 1 :].decode("ascii"))
+            except ValueError:
+                continue
+            if len(body) > 3 and body[0] != unit and lrc(body[:-1]) == body[-1] and _is_answer(body[:-1]):
+                return body[0]
+    if framing == "rtu":
+        for at in range(len(got) - 4):
+            if got[at] == unit or not 1 <= got[at] <= 247:
+                continue
+            end = at + 5 if got[at + 1] & 0x80 else at + 5 + got[at + 2]
+            body, check = got[at : end - 2], got[end - 2 : end]
+            if len(check) == 2 and _is_answer(body) and crc16(body) == check[0] | check[1] << 8:
+                return got[at]
+    return None
+
+
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_answer(body: bytes) -> bool:
+    """Whether these look like a unit's answer to a read, or its refusal."""
+    if body[1] & 0x80:
+        return len(body) == 3
+    return body[1] in REGISTERS + BITS and len(body) == 3 + body[2]
 
 
 def _head(pdu: bytes) -> bytes:

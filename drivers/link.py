@@ -88,6 +88,8 @@ class Link:
         """Bytes thrown away since the start: noise, late answers, a chattering neighbour."""
         self.parity_dropped = False
         """True on a pseudo-terminal that cannot do parity; a real port never drops it silently."""
+        self.took_s = 0.0
+        """The longest time a frame took to come since somebody set this to 0, counted as `within_s` is."""
         self.opened_at_s = 0.0
         """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
         self._serial: serial.Serial | None = None
@@ -110,6 +112,11 @@ class Link:
         bytes.
         """
         return self.line.silence_s if self.is_serial else 0.0
+
+    @property
+    def quiet_at_s(self) -> float:
+        """Loop time from which the wire has been, or will be, without characters."""
+        return self._quiet_at_s
 
     async def open(self) -> None:
         """Open the port if it is closed. Blocks at most `CONNECT_WITHIN_S` (TCP). Raises PortLost."""
@@ -193,13 +200,15 @@ class Link:
         if self._fd < 0:
             await self.open()
         loop = asyncio.get_running_loop()
-        deadline_s = max(loop.time(), self._quiet_at_s) + within_s
+        began_s = max(loop.time(), self._quiet_at_s)
+        deadline_s = began_s + within_s
         while True:
             if self._buffer:
                 found = cut(bytes(self._buffer))
                 if found is not None:
                     frame, used = found
                     del self._buffer[:used]
+                    self.took_s = max(self.took_s, loop.time() - began_s)
                     return frame
             self._check()
             if await self._more(deadline_s):
@@ -313,7 +322,8 @@ class Link:
             raise NoAnswer(f"{self.port}: the adapter is set to echo but nothing came back") from None
         except GarbledAnswer as e:
             why = "the echo differs from what was sent: another master, or noise"
-            raise GarbledAnswer(f"{self.port}: {why}: {e.frame[:64].hex(' ')}", e.frame) from None
+            text = f"{self.port}: {why}: {e.frame[:64].hex(' ')}"
+            raise GarbledAnswer(text, e.frame, crosstalk=True) from None
 
     def _readable(self) -> None:
         """Take what has come into the buffer. Called by the loop; never raises."""

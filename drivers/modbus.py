@@ -36,6 +36,7 @@ from drivers.frames import (
     lrc,
     pack,
     read_pdu,
+    speaker,
     unpack,
     write_register_pdu,
     write_registers_pdu,
@@ -128,7 +129,15 @@ _EXCEPTIONS: dict[int, tuple[type[InstrumentError], str]] = {
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def ask(link: Link, unit: int, pdu: bytes, *, within_s: float, after_s: float = 0.0) -> bytes:
+async def ask(
+    link: Link,
+    unit: int,
+    pdu: bytes,
+    *,
+    within_s: float,
+    after_s: float = 0.0,
+    late_s: float | None = None,
+) -> bytes:
     """Send a request and give the answer's PDU, its function byte first; b"" for a broadcast, which nobody
     answers.
 
@@ -137,8 +146,9 @@ async def ask(link: Link, unit: int, pdu: bytes, *, within_s: float, after_s: fl
     before a request.
 
     RTU and ASCII answers do not say which request they answer. So after a silence the same unit is not
-    asked again until its late answer came and was dropped, or `within_s` more has passed; other units are
-    asked at once. Raises the errors above, NoAnswer, GarbledAnswer and PortLost.
+    asked again until its late answer came and was dropped, or `late_s` (else `within_s`) more has passed;
+    other units are asked at once. `link.took_s` then knows how long a late answer took. Raises the errors
+    above, NoAnswer, GarbledAnswer and PortLost.
     """
     framing = link.framing
     state = _states.get(link)
@@ -166,9 +176,13 @@ async def ask(link: Link, unit: int, pdu: bytes, *, within_s: float, after_s: fl
         # neighbour's answer it may.
         came = has_left and isinstance(e, GarbledAnswer) and begun(framing, unit, pdu, e.frame)
         if late is not None and not came:
-            late[unit] = (asyncio.get_running_loop().time() + within_s, cut)
+            now_s = asyncio.get_running_loop().time()
+            late[unit] = (now_s - within_s, now_s + (within_s if late_s is None else late_s), cut)
         if isinstance(e, GarbledAnswer):
-            raise GarbledAnswer(f"unit {unit}: {e}", e.frame) from e
+            another = speaker(framing, unit, e.frame)
+            said = "" if another is None else f"unit {another} answered instead: "
+            crosstalk = e.crosstalk or another is not None
+            raise GarbledAnswer(f"unit {unit}: {said}{e}", e.frame, crosstalk=crosstalk) from e
         if isinstance(e, NoAnswer):
             raise NoAnswer(f"unit {unit}: {e}") from e
         raise
@@ -222,6 +236,10 @@ async def write_registers(
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+Late = dict[int, tuple[float, float, Cut]]
+"""By unit: when it was asked, until when its answer may still come, and what that would look like."""
+
+
 class _State:
     """What the master remembers of a link: the last transaction, and the units whose answer may still
     come.
@@ -231,22 +249,23 @@ class _State:
 
     def __init__(self) -> None:
         self.transaction = 0
-        self.late: dict[int, tuple[float, Cut]] = {}  # by unit: until when, and what it would look like
+        self.late: Late = {}
 
 
 _states: WeakKeyDictionary[Link, _State] = WeakKeyDictionary()
 
 
-async def _drop_late(link: Link, late: dict[int, tuple[float, Cut]], unit: int) -> None:
+async def _drop_late(link: Link, late: Late, unit: int) -> None:
     """Wait until the late answer of `unit` came, or its window is over, and drop it."""
-    until_s, cut = late[unit]
+    asked_s, until_s, cut = late[unit]
     left_s = until_s - asyncio.get_running_loop().time()
-    if left_s > 0:
+    if left_s > 0 or link.is_open:
         try:
-            frame = await link.receive_frame(cut, left_s)
+            frame = await link.receive_frame(cut, max(left_s, 0.0))
         except (NoAnswer, GarbledAnswer):
             pass
         else:
+            link.took_s = max(link.took_s, link.quiet_at_s - asked_s)
             log.debug("%s: unit %d: dropped a late answer %s", link.port, unit, frame.hex(" "))
     late.pop(unit, None)
 

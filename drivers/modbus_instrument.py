@@ -7,6 +7,10 @@
 Before its numbers are good, while it wipes itself, and while it answers zeros that mean "not yet", a reading
 is `NotReady` with the time to wait; it is never a number. What can be worked out once is worked out when the
 object is made: a reading costs its requests, one unpacking each, and one pass over the quantities.
+
+Registers that lie together are asked for together. Some firmwares refuse that (exception 02 or 03 to a
+request they answer piece by piece): then the requests are taken apart, and put together again to see after
+`JOIN_AGAIN_S`.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ from drivers.base import InstrumentFault, Measurement, NoAnswer, NotReady, Reque
 from drivers.link import Link
 from drivers.profile import quantities
 from drivers.profile_format import SIZES, Identity, Profile, Setting, Step
-from drivers.profile_plan import FUNCTIONS, judge, plan
+from drivers.profile_plan import FUNCTIONS, SPLITS, judge, plan
 
 UNANSWERED = 2
 """Requests in a row without an answer after which the instrument is taken to have lost its power."""
+JOIN_AGAIN_S = 6 * 3600.0
+"""After this long, requests that were taken apart are tried together again: the probe may be another one."""
 
 
 class ModbusInstrument:
@@ -49,11 +55,27 @@ class ModbusInstrument:
         timing = profile.timing
         self._warm_up_s = float(options.get("warm_up_s", timing.warm_up_s))
         self._boot_s = min(timing.boot_s, self._warm_up_s) if "warm_up_s" in options else timing.boot_s
-        self._answer_s = float(options.get("answer_s", timing.answer_s))
+        self.answer_s = self.answer_within_s = float(options.get("answer_s", timing.answer_s))
+        """The longest an answer may take; and how long the requests of a reading are waited for, which
+        whoever learns how fast this instrument is may shorten.
+        """
+        self.took_s = 0.0
+        """How long the slowest answer of the last reading took; a late one that was dropped counts too."""
+        self.split = ""
+        """Why a reading takes more requests than it could; "" when it does not."""
         self._gap_s = timing.gap_s
         self._settings = [(s, int(options[s.option])) for s in profile.setting if s.option in options]
         self._unit = bytes((self.address,))
-        self._requests, self._numbers, self._states = plan(profile)
+        self._plans = [plan(profile)]
+        for split in range(1, SPLITS):
+            finer = plan(profile, split)
+            if len(finer[0]) > len(self._plans[-1][0]):
+                self._plans.append(finer)
+        self._requests, self._numbers, self._states = self._plans[0]
+        self._level = 0
+        self._whole_until_s = -math.inf
+        self._join_s = math.inf
+        """Loop time from which requests that were taken apart may be tried together again."""
 
         self._opened_at_s = -math.inf
         self._resting = True
@@ -81,6 +103,7 @@ class ModbusInstrument:
         if not link.is_open:
             await link.open()
         now_s = asyncio.get_running_loop().time()
+        self.took_s = 0.0
         if link.opened_at_s != self._opened_at_s:
             self._opened_at_s = link.opened_at_s
             self._answers_s = link.opened_at_s + self._boot_s
@@ -183,13 +206,42 @@ class ModbusInstrument:
         rule = self.profile.not_ready
         tries = rule.retries if rule else 0
         while True:
-            answers = [await self._send(link, request.pdu) for request in self._requests]
+            answers = await self._answers(link)
             if rule is None or any(any(answer[2:]) for answer in answers):
                 return answers
             if tries == 0:
                 raise NotReady("it answers zeros, which mean that it has no number yet", rule.retry_s)
             tries -= 1
             await asyncio.sleep(rule.retry_s)
+
+    async def _answers(self, link: Link) -> list[bytes]:
+        """Ask for as much at once as it lets us. Raises RequestRefused where taking apart does not help."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._join_s:
+            self._take_apart(0, "")
+        refusal: RequestRefused | None = None
+        ways = range(self._level, len(self._plans)) if now_s >= self._whole_until_s else (0,)
+        for level in ways:
+            try:
+                requests = self._plans[level][0]
+                answers = [await self._send(link, request.pdu, self.answer_within_s) for request in requests]
+            except (modbus.IllegalDataAddress, modbus.IllegalDataValue) as e:
+                refusal = refusal or e
+                continue
+            if refusal is not None:
+                self._take_apart(level, f"it takes {len(requests)} requests now: {refusal}")
+                self._join_s = now_s + JOIN_AGAIN_S
+            return answers
+        if refusal is None:
+            raise AssertionError("no way to ask")
+        if len(ways) > 1:  # nothing helped: it is the wrong map
+            self._whole_until_s = now_s + JOIN_AGAIN_S
+            self._take_apart(0, "")
+        raise refusal
+
+    def _take_apart(self, level: int, why: str) -> None:
+        self._level, self.split, self._join_s = level, why, math.inf
+        self._requests, self._numbers, self._states = self._plans[level]
 
     async def _walk(self, link: Link, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -208,14 +260,20 @@ class ModbusInstrument:
                 wait_s = int.from_bytes(answer[2:], "big") * wait.scale + wait.plus_s
                 await asyncio.sleep(min(wait_s, wait.at_most_s))
 
-    async def _send(self, link: Link, pdu: bytes) -> bytes:
-        return await modbus.ask(link, self.address, pdu, within_s=self._answer_s, after_s=self._gap_s)
+    async def _send(self, link: Link, pdu: bytes, within_s: float | None = None) -> bytes:
+        within_s = self.answer_s if within_s is None else min(within_s, self.answer_s)
+        link.took_s = 0.0
+        unit, after_s, late_s = self.address, self._gap_s, self.answer_s
+        try:
+            return await modbus.ask(link, unit, pdu, within_s=within_s, after_s=after_s, late_s=late_s)
+        finally:
+            self.took_s = max(self.took_s, link.took_s)
 
     async def _read(self, link: Link, function: int, address: int, count: int) -> bytes:
         return await self._send(link, modbus.read_pdu(function, address, count))
 
     async def _write(self, link: Link, function: int, address: int, data: bytes) -> None:
-        unit, within_s, after_s = self.address, self._answer_s, self._gap_s
+        unit, within_s, after_s = self.address, self.answer_s, self._gap_s
         if function == 6:
             value = int.from_bytes(data, "big")
             await modbus.write_register(link, unit, address, value, within_s=within_s, after_s=after_s)

@@ -46,12 +46,19 @@ class Request:
     unpack: Callable[[bytes], tuple[Any, ...]]
 
 
-def plan(profile: Profile) -> tuple[list[Request], list[Number], list[State]]:
-    """The requests of a reading, and for each register and status where its number is and what it means."""
+SPLITS = 3
+"""Ways to ask: as the profile says; without reading over holes; each number by itself."""
+
+
+def plan(profile: Profile, split: int = 0) -> tuple[list[Request], list[Number], list[State]]:
+    """The requests of a reading, and for each register and status where its number is and what it means.
+
+    `split`, below `SPLITS`, says how far the requests are taken apart. The profile's blocks stay whole.
+    """
     fields: list[Register | Status] = [*profile.registers, *profile.status]
     place: dict[int, int] = {}  # of each field, by its number, among all unpacked numbers
     requests: list[Request] = []
-    for table, address, count in _pieces(profile):
+    for table, address, count in _pieces(profile, split):
         mine = [i for i, f in enumerate(fields) if i not in place and _within(f, table, address, count)]
         place |= {i: len(place) + n for n, i in enumerate(mine)}
         at = [byte for i in mine for byte in _bytes(fields[i], 2 + 2 * (fields[i].address - address))]
@@ -96,7 +103,7 @@ def judge(
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(profile: Profile) -> Iterator[tuple[str, int, int]]:
+def _pieces(profile: Profile, split: int) -> Iterator[tuple[str, int, int]]:
     """Table, address and count of each request: the profile's blocks, then as few others as it takes."""
     fields: list[Register | Status] = [*profile.registers, *profile.status]
     for block in profile.block:
@@ -107,8 +114,17 @@ def _pieces(profile: Profile) -> Iterator[tuple[str, int, int]]:
             for f in fields
             if f.table == table and not any(_within(f, b.table, b.address, b.count) for b in profile.block)
         ]
-        for address, count in registers.plan(spans, gap=profile.gap):
+        if split < 2:
+            pieces = registers.plan(spans, gap=0 if split else profile.gap)
+        else:
+            pieces = [piece for piece in sorted(set(spans)) if not any(_covers(s, piece) for s in set(spans))]
+        for address, count in pieces:
             yield table, address, count
+
+
+def _covers(span: tuple[int, int], piece: tuple[int, int]) -> bool:
+    """Whether a span holds another one, and more."""
+    return span != piece and span[0] <= piece[0] and piece[0] + piece[1] <= span[0] + span[1]
 
 
 def _within(f: Register | Status, table: str, address: int, count: int) -> bool:

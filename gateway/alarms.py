@@ -36,6 +36,7 @@ from alerts.outbox import Row
 from alerts.pdu import NumberError
 from alerts.rules import standing
 from alerts.watch import Change, Dropped, Memory, Now, Said, Watch
+from gateway.governor import ANSWERING
 from gateway.model import Average, Body, Event, Flag, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class AlarmFold:
         match body.what:
             case "sensor":
                 at_ms, now = self._now(body.at)
-                works = body.detail.get("state") == "alive"
+                works = body.detail.get("state") in ANSWERING
                 said = self.watch.see_health(str(body.detail.get("sensor")), at_ms, works, now)
             case "acknowledge":
                 _, now = self._now(body.at)

@@ -1,17 +1,19 @@
 """A bus: one port and the instruments on it, each read at its own fixed rate.
 
-The schedule is a grid on the event loop's time: a reading that comes late does not move the next, a cycle
-that is missed is counted and skipped, never caught up. One task owns the port; a sensor alone on a port is
-a bus of one.
+One task owns the port; a sensor alone on a port is a bus of one. The schedule is a grid on the boot's clock
+(gateway.governor, "Slots"): a process that is started again goes on on the same grid, a reading that comes
+late does not move the next, and a slot that is missed is counted, said and skipped, never caught up. Waiting
+is the event loop's time.
 
-What a sensor can be, each change an event "sensor":
+A reading's `at` is when its answer was there, and it fills the slot of that moment. One that was asked for in
+slot 12 and came in slot 13 (an EZO takes 0.9 s) fills 13; slot 12 was missed, "overrun", and the next is 14.
 
-    alive ──3 cycles without an answer──► dead       probed ever more rarely, once per turn, so that it
-    costs the others little
-      ▲ ◄─────────any answer──────────────┘
-      ├──the instrument reports a fault or refuses──► faulty      asked on at its rate
-      └──its port is gone──► unplugged                            the port is opened again with back-off, on
-      any tty it gets
+    silence          one more try when its late answer cannot come any more, in a pause of the others
+    rubbish          two more tries at once
+    not ready, fault, refusal    none: the next slot is soon enough
+
+Slots without a reading become Events "missed", one for a run of slots with one reason, at the latest every
+minute; changes of an instrument's state become Events "sensor".
 """
 
 from __future__ import annotations
@@ -20,59 +22,23 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from drivers.base import (
-    GarbledAnswer,
-    Instrument,
-    InstrumentError,
-    InstrumentFault,
-    Measurement,
-    NoAnswer,
-    NotReady,
-    PortLost,
-    RequestRefused,
-)
+from drivers.base import GarbledAnswer, InstrumentError, Measurement, NoAnswer, PortLost
 from drivers.link import Link
+from gateway.bus_sensor import BadNumber, miss
+from gateway.bus_sensor import Sensor as Sensor
+from gateway.governor import ANSWERING, PROBED, SHARE, Miss, choose, longer_pause_s
 from gateway.model import Body, Event, Reading, Stamp, Value
-from gateway.qc import Checks
 
-TRIES = 2
-"""Requests per reading while the sensor is alive: one retry, at once."""
-DEAD_AFTER = 3
-"""Cycles in a row without an answer that make a sensor dead."""
-PROBE_LIMIT_S = 60.0
+SILENT_TRIES = 2
+GARBLED_TRIES = 3
+"""Requests per reading at most, while the sensor is not probed."""
+SAY_WITHIN_S = 60.0
+"""Missed slots are said after this long at the latest."""
+CLOCKS_APART_S = 0.005
+"""The loop's clock stands still while the machine sleeps, the boot's does not."""
 REOPEN_S = (0.2, 30.0)
 """First and longest pause before a lost port is opened again; doubled in between."""
-
-
-@dataclass(slots=True)
-class Sensor:
-    """One instrument as the bus sees it. The counters are since the start of the process."""
-
-    id: str
-    model: str
-    medium: str
-    every_s: float
-    instrument: Instrument
-    checks: Checks
-    state: str = "new"
-    why: str = ""
-    last: Reading | None = None
-    last_frame: bytes = b""
-    expected: int = 0
-    taken: int = 0
-    not_ready: int = 0
-    failed: int = 0
-    skipped: int = 0
-    units: dict[str, str] = field(default_factory=dict)
-    due_s: float = 0.0
-    silent_cycles: int = 0
-    probe_s: float = 0.0
-    identified: bool = False
-
-    def __post_init__(self) -> None:
-        self.units = {quantity.name: quantity.unit for quantity in self.instrument.quantities}
 
 
 class Bus:
@@ -95,6 +61,12 @@ class Bus:
         self._beat = beat
         self._stopping = False
         self._pausing: asyncio.Future[None] | None = None
+        self._offset_s = math.inf
+        """Loop time when the boot's clock was 0: the same for all, so that those of one slot keep their
+        order.
+        """
+        self._probe_from_s = 0.0
+        self._say_from_s = math.inf
         self._log = logging.getLogger(f"{__name__}.{name}")
 
     def stop(self) -> None:
@@ -106,27 +78,32 @@ class Bus:
     async def run(self) -> None:
         """Read until stopped or cancelled; then the port is closed."""
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        at = self._stamp()
         for sensor in self.sensors:
-            sensor.due_s = now_s
+            slot = sensor.slots.at(at.mono_ms)
+            if sensor.slots.next < 0:
+                sensor.slots.next = slot
+            self._plan(sensor, max(slot, sensor.slots.next), at)
         try:
             while not self._stopping:
-                sensor = min(self.sensors, key=_due)
-                wait_s = sensor.due_s - loop.time()
+                now_s = loop.time()
+                if now_s >= self._say_from_s:
+                    self._say()
+                turn, wait_s = choose(self.sensors, now_s, self._probe_from_s)
                 self._beat(max(wait_s, 0.0) + 60.0)
-                if wait_s > 0 and await self._pause(wait_s):
-                    break
+                if turn is None:
+                    await self._pause(max(min(wait_s, self._say_from_s - now_s), 0.0))
+                    continue
                 try:
-                    await self._cycle(sensor)
+                    await self._turn(turn)
                 except PortLost as e:
-                    self._count_failure(sensor)
-                    self._plan(sensor)
                     await self._reopen(e)
         finally:
+            self._say()
             self.link.close()
 
-    async def _pause(self, wait_s: float) -> bool:
-        """Wait; True when the bus was stopped meanwhile."""
+    async def _pause(self, wait_s: float) -> None:
+        """Wait, or until stopped."""
         loop = asyncio.get_running_loop()
         self._pausing = loop.create_future()
         timer = loop.call_later(wait_s, _end, self._pausing)
@@ -134,94 +111,191 @@ class Bus:
             await self._pausing
         finally:
             timer.cancel()
-        return self._stopping
 
-    async def _cycle(self, sensor: Sensor) -> None:
-        """Take one reading of one sensor, note what came of it, and plan its next turn. Raises PortLost."""
-        sensor.expected += 1
-        tries = 1 if sensor.state == "dead" else TRIES
-        for left in range(tries - 1, -1, -1):
+    # ── a turn ──────────────────────────────────────────────────────────────────────────────────
+
+    async def _turn(self, sensor: Sensor) -> None:
+        """Ask one sensor, once more if that may help, note what came of it, and plan its next turn. Raises
+        PortLost.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        at = self._stamp()
+        now = sensor.slots.at(at.mono_ms)
+        if now > sensor.slots.next:
+            second = sensor.second
+            if second is not None:  # it found no time
+                self._becomes(sensor, sensor.tried(second), second)
+            self._missed(sensor, now, sensor.waits_for, at, asked=second is not None)
+            if second is not None:
+                self._plan_next(sensor, sensor.state, sensor.slots.next - 1, at)
+                return
+        slot = sensor.slots.next  # `now`, or one more where the clocks differ by a hair
+        crosstalk = False
+        while True:
+            sensor.tries += 1
+            error, measurement = None, None
+            sensor.let_wait(self._pause_s(sensor))
             try:
                 measurement = await sensor.instrument.read(self.link)
-            except (NoAnswer, GarbledAnswer) as e:
-                if left == 0:
-                    self._count_failure(sensor)
-                    sensor.silent_cycles += 1
-                    if sensor.silent_cycles >= DEAD_AFTER or sensor.state == "new":
-                        self._turn(sensor, "dead", e)
-            except NotReady as e:
-                sensor.not_ready += 1
-                sensor.silent_cycles = 0
-                if sensor.state in ("dead", "unplugged", "new"):
-                    self._turn(sensor, "alive", e)
+            except PortLost:
+                raise
+            except InstrumentError as e:
+                error = e
+                crosstalk = crosstalk or (isinstance(e, GarbledAnswer) and e.crosstalk)
+            at = self._stamp()
+            sensor.answered()
+            again_s = self._again_s(sensor, error, slot, at)
+            if again_s is None:
                 break
-            except (InstrumentFault, RequestRefused) as e:
-                self._count_failure(sensor)
-                sensor.silent_cycles = 0
-                self._turn(sensor, "faulty", e)
-                break
-            else:
-                self._taken(sensor, measurement)
-                break
-        self._plan(sensor)
-        if sensor.state == "alive" and not sensor.identified:
+            if again_s > 0:
+                self._wait_for_second(sensor, error, slot, at, again_s)
+                return
+        if sensor.answers is None:
+            sensor.cost_s = loop.time() - began_s
+        values = {} if measurement is None else self._values(sensor, measurement, at)
+        if error is None and not values:
+            error = BadNumber("no number in its answer")
+        before = sensor.state
+        self._becomes(sensor, sensor.tried(error, crosstalk=crosstalk), error)
+        if error is None:
+            sensor.last = Reading(sensor.id, sensor.model, sensor.medium, at, values)
+            taken = max(slot, sensor.slots.at(at.mono_ms))
+            self._missed(sensor, taken, Miss.OVERRUN, at)
+            sensor.taken += 1
+            sensor.expected += 1
+            self._take([*sensor.said(sensor.slots.taken(taken), at), sensor.last])
+        else:
+            now, every_ms = sensor.slots.at(at.mono_ms), sensor.slots.every_ms
+            # Enough is left of a slot that has just begun to be read in.
+            fresh = 2 * (at.mono_ms - now * every_ms) < every_ms
+            why = Miss(sensor.state) if sensor.is_probe else miss(error)
+            self._missed(sensor, max(slot + 1, now if fresh else now + 1), why, at, asked=True)
+        self._plan_next(sensor, before, slot, at)
+        if sensor.is_probe:  # all probes together cost the living no more than their share
+            self._probe_from_s = loop.time() + (loop.time() - began_s) * (1 / SHARE - 1)
+        elif sensor.state in ANSWERING and not sensor.identified:
             await self._identify(sensor)
 
-    def _taken(self, sensor: Sensor, measurement: Measurement) -> None:
-        at = self._stamp()
+    def _again_s(self, sensor: Sensor, error: InstrumentError | None, slot: int, at: Stamp) -> float | None:
+        """In how many seconds to ask once more for this slot; None for not at all."""
+        left_s = ((slot + 1) * sensor.slots.every_ms - at.mono_ms) / 1000
+        if sensor.is_probe or self._stopping or left_s <= 0:
+            return None
+        if isinstance(error, GarbledAnswer):
+            return 0.0 if sensor.tries < GARBLED_TRIES else None
+        if not isinstance(error, NoAnswer) or sensor.tries >= SILENT_TRIES:
+            return None
+        if len(self.sensors) == 1 or sensor.answers is None:
+            return 0.0
+        # Its late answer may still come for so long, and meanwhile the wire is the others'.
+        return sensor.answers.limit_s if sensor.answers.limit_s < left_s else None
+
+    def _wait_for_second(
+        self, sensor: Sensor, error: InstrumentError | None, slot: int, at: Stamp, again_s: float
+    ) -> None:
+        sensor.second, sensor.waits_for = error, Miss.NO_ANSWER
+        sensor.due_s = asyncio.get_running_loop().time() + again_s
+        left_s = ((slot + 1) * sensor.slots.every_ms - at.mono_ms) / 1000 - again_s
+        sensor.cost_s = sensor.answers.within_s if sensor.answers else 0.0
+        sensor.patience_s = max(left_s - sensor.cost_s, 0.0)
+
+    def _pause_s(self, sensor: Sensor) -> float:
+        """How long it is until somebody else's turn; a probe costs what it costs."""
+        if sensor.is_probe:
+            return math.inf
+        others = [other.due_s for other in self.sensors if other is not sensor and other.patience_s is None]
+        return min(others, default=math.inf) - asyncio.get_running_loop().time()
+
+    def _values(self, sensor: Sensor, measurement: Measurement, at: Stamp) -> dict[str, Value]:
+        """What of a measurement is a number, flagged."""
+        sensor.last_frame = measurement.frame
         values = {}
         flag = sensor.checks.flag
         for name, raw in measurement.values.items():
             if math.isfinite(raw):  # a driver that lets a NaN through is wrong, but it must not poison a sink
                 level, why = flag(name, raw, at)
                 values[name] = Value(raw, raw, sensor.units[name], level, why)
-        sensor.last_frame = measurement.frame
-        sensor.silent_cycles = 0
-        if sensor.state != "alive":
-            self._turn(sensor, "alive", None)
-        if not values:
-            self._count_failure(sensor)
+        return values
+
+    def _plan_next(self, sensor: Sensor, before: str, slot: int, at: Stamp) -> None:
+        """When a sensor's next turn is, `slot` being the one that is done with."""
+        sensor.tries, sensor.second = 0, None
+        if sensor.answers is not None:
+            sensor.cost_s = sensor.answers.limit_s
+        if sensor.is_probe:
+            sensor.waits_for = Miss(sensor.state)
+            sensor.patience_s = 2 * min((s.every_s for s in self.sensors if not s.is_probe), default=0.0)
+            sensor.pause_s = longer_pause_s(sensor.pause_s, sensor.every_s)
+            slot += math.floor(sensor.pause_s / sensor.every_s + 1e-9)
+            self._plan(sensor, max(slot, sensor.slots.next), at)
             return
-        sensor.taken += 1
-        sensor.last = Reading(sensor.id, sensor.model, sensor.medium, at, values)
-        self._take([sensor.last])
+        sensor.waits_for, sensor.patience_s, sensor.pause_s = Miss.OVERRUN, None, 0.0
+        self._plan(sensor, sensor.slots.next, at)
+        others = [other for other in self.sensors if other is not sensor]
+        if before in PROBED and all(other.is_probe for other in others):
+            for other in others:  # where nobody answered one does again: look for the others at once
+                other.pause_s = 0.0
+                self._plan(other, max(other.slots.at(at.mono_ms), other.slots.next), at)
 
-    def _plan(self, sensor: Sensor) -> None:
-        """Set the sensor's next turn on its grid; count the turns that are already over."""
-        now_s = asyncio.get_running_loop().time()
-        sensor.due_s += sensor.every_s
-        late = math.floor((now_s - sensor.due_s) / sensor.every_s) + 1
-        if late > 0:
-            sensor.due_s += late * sensor.every_s
-            sensor.skipped += late
-            sensor.expected += late
-        if sensor.state == "dead":
-            sensor.probe_s = min(max(2 * sensor.probe_s, sensor.every_s), max(PROBE_LIMIT_S, sensor.every_s))
-            turns = math.floor(sensor.probe_s / sensor.every_s) - 1
-            sensor.due_s += turns * sensor.every_s
-            sensor.skipped += turns
-            sensor.expected += turns
+    def _plan(self, sensor: Sensor, slot: int, at: Stamp) -> None:
+        """Its turn comes when this slot begins; at once if that was already."""
+        offset_s = asyncio.get_running_loop().time() - at.mono_ms / 1000
+        if abs(offset_s - self._offset_s) > CLOCKS_APART_S:
+            self._offset_s = offset_s
+        sensor.due_s = slot * sensor.slots.every_ms / 1000 + self._offset_s
 
-    def _count_failure(self, sensor: Sensor) -> None:
-        sensor.failed += 1
+    # ── what is said ────────────────────────────────────────────────────────────────────────────
 
-    def _turn(self, sensor: Sensor, state: str, error: InstrumentError | None) -> None:
+    def _missed(self, sensor: Sensor, end: int, why: Miss, at: Stamp, *, asked: bool = False) -> None:
+        """All slots before `end` that are not accounted for have no reading."""
+        if end <= sensor.slots.next:
+            return
+        if said := sensor.missed(end, why, at, asked=asked):
+            self._take(said)
+        self._say_from_s = min(self._say_from_s, asyncio.get_running_loop().time() + SAY_WITHIN_S)
+
+    def _say(self) -> None:
+        """Say all missed slots up to now."""
+        at = self._stamp()
+        said: list[Body] = []
+        for sensor in self.sensors:
+            if sensor.second is None or self._stopping:
+                said += sensor.missed(sensor.slots.at(at.mono_ms), sensor.waits_for, at)
+            said += sensor.said(sensor.slots.close(), at)
+        waiting = any(sensor.is_probe or sensor.state == "unplugged" for sensor in self.sensors)
+        self._say_from_s = asyncio.get_running_loop().time() + SAY_WITHIN_S if waiting else math.inf
+        if said:
+            self._take(said)
+
+    def _becomes(self, sensor: Sensor, state: str, error: InstrumentError | None) -> None:
         """Change a sensor's state: said once in the log and as an event, not at each repetition."""
-        why = str(error) if error else ""
+        why = str(error) if error else _WORDS.get(state, "")
         sensor.why = why
+        self._say_split(sensor)
         if sensor.state == state:
             return
         before, sensor.state = sensor.state, state
         if state == "alive":
-            sensor.probe_s = 0.0
             if before == "new":
                 return  # that a station's sensors answer is no news
             self._log.info("%s: %s again", sensor.id, state)
         else:
-            sensor.identified = False  # it may be another instrument when it comes back
             self._log.warning("%s: %s: %s", sensor.id, state, why)
+        if state in (*PROBED, "unplugged", "faulty"):
+            sensor.forget()
         detail = {"sensor": sensor.id, "bus": self.name, "state": state, "before": before, "why": why}
         self._take([Event(self._stamp(), "sensor", detail)])
+
+    def _say_split(self, sensor: Sensor) -> None:
+        """Say once that an instrument wants to be asked in smaller pieces."""
+        split = getattr(sensor.instrument, "split", "")
+        if split != sensor.split:
+            sensor.split = split
+            if split:
+                self._log.info("%s: %s", sensor.id, split)
+                detail = {"sensor": sensor.id, "bus": self.name, "why": split}
+                self._take([Event(self._stamp(), "split", detail)])
 
     async def _identify(self, sensor: Sensor) -> None:
         """Ask once who is there (serial number, firmware, slope …) where the driver can."""
@@ -244,22 +318,42 @@ class Bus:
     async def _reopen(self, error: PortLost) -> None:
         """Say that the port is gone, and wait, ever longer, until it opens again."""
         for sensor in self.sensors:
-            self._turn(sensor, "unplugged", error)
+            self._becomes(sensor, "unplugged", error)
+            sensor.waits_for, sensor.patience_s, sensor.pause_s = Miss.UNPLUGGED, None, 0.0
+            sensor.tries, sensor.second = 0, None
+        loop = asyncio.get_running_loop()
         pause_s, longest_s = REOPEN_S
-        while not await self._pause(pause_s):
+        until_s = loop.time() + pause_s
+        self._say_from_s = min(self._say_from_s, loop.time() + SAY_WITHIN_S)
+        while True:
+            await self._pause(min(until_s, self._say_from_s) - loop.time())
+            if self._stopping:
+                return
             self._beat(longest_s + 60.0)
+            if loop.time() >= self._say_from_s:
+                self._say()
+            if loop.time() < until_s:
+                continue
             try:
                 await self.link.open()
             except PortLost as e:
                 for sensor in self.sensors:
                     sensor.why = str(e)
                 pause_s = min(2 * pause_s, longest_s)
+                until_s = loop.time() + pause_s
             else:
-                return
+                break
+        at = self._stamp()
+        for sensor in self.sensors:
+            slot = sensor.slots.at(at.mono_ms)
+            self._missed(sensor, slot, Miss.UNPLUGGED, at)
+            self._plan(sensor, max(slot, sensor.slots.next), at)
 
 
-def _due(sensor: Sensor) -> float:
-    return sensor.due_s
+_WORDS = {
+    "slow": "it needs nearly all of its time-out, or a second try, too often",
+    "crosstalk": "somebody else speaks on this wire: two of one address, a second master, a late neighbour",
+}
 
 
 def _end(pausing: asyncio.Future[None]) -> None:

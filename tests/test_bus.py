@@ -1,5 +1,5 @@
-"""The bus: fixed rates on a grid, retries, dead and unplugged sensors that cost the others nothing. In
-virtual time.
+"""The bus: fixed rates on a grid, retries, dead and unplugged sensors that cost the others nothing, and every
+slot accounted for. In virtual time; tests/test_bus_wire.py has real drivers on a timed wire.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class FakeLink(Link):
 class Scene:
     """A bus with scripted instruments, and what it handed on. Times are seconds since the start."""
 
-    def __init__(self, **instruments: tuple[float, Scripted]) -> None:
+    def __init__(self, boot_s: float = 0.0, **instruments: tuple[float, Scripted]) -> None:
+        self.boot_s = boot_s
+        """What the boot's clock shows at the start."""
         self.link = FakeLink()
         self.instruments = {name: instrument for name, (_, instrument) in instruments.items()}
         sensors = [
@@ -84,7 +86,7 @@ class Scene:
 
     def _stamp(self) -> Stamp:
         now_ms = round((asyncio.get_running_loop().time() - self.start_s) * 1000)
-        return Stamp(now_ms, "boot0001", now_ms, True)
+        return Stamp(now_ms, "boot0001", now_ms + round(self.boot_s * 1000), True)
 
     def play(self, seconds: float, meanwhile: Callable[[Scene], None] | None = None) -> Scene:
         async def job() -> None:
@@ -115,6 +117,35 @@ class Scene:
             for e in self.bodies
             if isinstance(e, Event) and e.what == "sensor"
         ]
+
+    def missed(self, name: str) -> list[tuple[str, int, int]]:
+        """Runs of missed slots: why, the first, and the one behind the last."""
+        [every_ms] = [round(sensor.every_s * 1000) for sensor in self.bus.sensors if sensor.id == name]
+        runs = []
+        for e in self.bodies:
+            if isinstance(e, Event) and e.what == "missed" and e.detail["sensor"] == name:
+                first, end = e.detail["from_mono_ms"] // every_ms, e.detail["to_mono_ms"] // every_ms
+                assert e.detail["slots"] == end - first > 0
+                runs.append((e.detail["why"], first, end))
+        return runs
+
+    def slots(self, name: str) -> list[int]:
+        """The slots that have a reading."""
+        [every_ms] = [round(sensor.every_s * 1000) for sensor in self.bus.sensors if sensor.id == name]
+        return [
+            body.at.mono_ms // every_ms
+            for body in self.bodies
+            if isinstance(body, Reading) and body.sensor == name
+        ]
+
+    def balance(self, name: str) -> None:
+        """Every slot between the first and the last one told of is told of once, and the counters agree."""
+        told = self.slots(name)
+        told += [slot for _, first, end in self.missed(name) for slot in range(first, end)]
+        assert sorted(told) == list(range(min(told), max(told) + 1))
+        sensor = self.sensor(name)
+        assert sensor.expected == len(told)
+        assert sensor.expected == sensor.taken + sensor.failed + sensor.not_ready + sensor.skipped
 
     def sensor(self, name: str) -> Sensor:
         return next(sensor for sensor in self.bus.sensors if sensor.id == name)
@@ -210,6 +241,196 @@ def test_a_number_that_is_none_goes_no_further() -> None:
     scene = Scene(a=(1.0, Scripted([float("nan"), float("inf"), 7.0]))).play(2.5)
     assert [raw for _, raw in scene.readings("a")] == [7.0]
     assert scene.sensor("a").failed == 2
+
+
+# ── the grid ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_process_goes_on_on_the_grid_of_its_boot() -> None:
+    scene = Scene(boot_s=86403.4, a=(2.0, Scripted([7.0]))).play(5.0)
+    assert scene.asked("a") == [0.0, 0.6, 2.6, 4.6]  # at once, then when the boot's clock is even
+    assert scene.slots("a") == [43201, 43202, 43203, 43204]
+    assert scene.missed("a") == []
+
+
+def test_an_answer_of_nine_tenths_of_its_slot_stays_in_it() -> None:
+    scene = Scene(a=(1.0, Scripted([7.0], takes_s=0.9))).play(30.5)
+    assert scene.slots("a") == list(range(31))
+    assert scene.missed("a") == []
+
+
+def test_an_answer_that_comes_in_the_next_slot_fills_that_one() -> None:
+    scene = Scene(a=(1.0, Scripted([7.0], takes_s=1.02))).play(10.0)
+    assert scene.asked("a") == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert scene.slots("a") == [1, 3, 5, 7, 9]
+    assert scene.missed("a") == [("overrun", n, n + 1) for n in range(0, 10, 2)]
+    scene.balance("a")
+
+
+def test_a_bus_without_time_says_so_for_whoever_waited() -> None:
+    scene = Scene(a=(5.0, Scripted([7.0], takes_s=2.5)), b=(1.0, Scripted([8.0]))).play(12.0)
+    assert scene.missed("b") == [("overrun", 0, 2), ("overrun", 5, 7), ("overrun", 10, 12)]
+    assert scene.asked("b")[:5] == [2.5, 3.0, 4.0, 7.5, 8.0]
+    scene.balance("a")
+    scene.balance("b")
+
+
+# ── missed slots ───────────────────────────────────────────────────────────────────────────────────────────
+
+SILENT, RUBBISH = NoAnswer("nothing"), GarbledAnswer("bad CRC", b"\x01")
+
+
+@pytest.mark.parametrize(
+    ("script", "missed"),
+    [
+        ([7.0], []),
+        ([7.0, SILENT, 7.1], []),  # the second try
+        ([7.0, SILENT, SILENT, 7.1], [("no_answer", 1, 2)]),
+        ([7.0, RUBBISH, RUBBISH, 7.1], []),  # the third try
+        ([7.0, *[RUBBISH] * 3, 7.1], [("garbled", 1, 2)]),
+        ([7.0, *[RUBBISH] * 3, SILENT, SILENT, 7.1], [("garbled", 1, 2), ("no_answer", 2, 3)]),
+        ([7.0, RUBBISH, SILENT, 7.1], [("no_answer", 1, 2)]),  # a silence is the end after two
+        ([NotReady("warming up"), NotReady("warming up"), 7.1], [("warming_up", 0, 2)]),
+        ([7.0, InstrumentFault("laser"), InstrumentFault("laser"), 7.1], [("fault", 1, 3)]),
+        ([7.0, RequestRefused("illegal function"), 7.1], [("refused", 1, 2)]),
+        ([7.0, float("nan"), 7.1], [("bad_number", 1, 2)]),
+        (
+            [7.0, NotReady("wiping"), InstrumentFault("lamp"), 7.1],
+            [("warming_up", 1, 2), ("fault", 2, 3)],
+        ),
+        ([SILENT, SILENT, 7.1], [("dead", 0, 1)]),
+        ([*[7.0], *[SILENT] * 6, 7.1], [("no_answer", 1, 3), ("dead", 3, 4)]),
+        ([7.0, *[RUBBISH] * 15, 7.1], [("garbled", 1, 5), ("quarantined", 5, 6)]),
+    ],
+)
+def test_each_slot_without_a_reading_is_said_with_its_reason(
+    script: list[Outcome], missed: list[tuple[str, int, int]]
+) -> None:
+    scene = Scene(a=(10.0, Scripted(script))).play(195.0)
+    assert scene.missed("a") == missed
+    assert len(scene.slots("a")) == 20 - sum(end - first for _, first, end in missed)
+    scene.balance("a")
+
+
+def test_a_long_silence_is_said_every_minute_and_at_the_end() -> None:
+    scene = Scene(a=(1.0, Scripted([7.0, SILENT], silent_s=0.2)), b=(1.0, Scripted([8.0]))).play(300.5)
+    said_s = [e.at.utc_ms / 1000 for e in scene.bodies if isinstance(e, Event) and e.what == "missed"]
+    assert max(b - a for a, b in itertools.pairwise(said_s)) <= 60.5
+    assert len(said_s) <= 8
+    assert {why for why, _, _ in scene.missed("a")} == {"no_answer", "dead"}
+    assert sorted(n for _, a, b in scene.missed("a") for n in range(a, b)) == list(range(1, 300))
+    scene.balance("a")
+    scene.balance("b")
+
+
+def test_a_port_that_is_gone_is_said_every_minute() -> None:
+    def unplug(scene: Scene) -> None:
+        scene.link.opens_from_s = scene.start_s + 150.0
+
+    scene = Scene(a=(1.0, Scripted([7.0, PortLost("/dev/none: gone"), 7.2]))).play(200.0, unplug)
+    runs = scene.missed("a")
+    assert {why for why, _, _ in runs} == {"unplugged"}
+    assert [end - first for _, first, end in runs][:2] == [60, 60]
+    scene.balance("a")
+
+
+# ── the others ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Bused(Scripted):
+    """A scripted instrument that shares its wire: it says how long its answers take, and waits as told."""
+
+    def __init__(self, script: Sequence[Outcome], takes_s: float = 0.03, answer_s: float = 0.5) -> None:
+        super().__init__(script, takes_s)
+        self.answer_s = self.answer_within_s = answer_s
+        self.took_s = 0.0
+        self.waited_s: list[float] = []
+        self.split = ""
+
+    async def read(self, link: Link) -> Measurement:
+        self.silent_s = self.answer_within_s
+        self.waited_s.append(self.answer_within_s)
+        self.took_s = 0.0 if isinstance(self.script[0], NoAnswer) else self.takes_s
+        return await super().read(link)
+
+
+def test_a_second_try_waits_for_a_pause_and_until_no_late_answer_can_come() -> None:
+    a, b = Bused([*[7.0] * 20, SILENT, 7.1]), Bused([8.0])
+    scene = Scene(a=(2.0, a), b=(2.0, b)).play(59.0)
+    assert [s for s in scene.asked("a") if 40 <= s < 42] == [40.0, 40.6]  # 0.1 s as learned, and 0.5 s
+    assert scene.asked("b")[20] == 40.1
+    assert a.waited_s[:9] == [0.5] * 8 + [0.1]
+    assert a.waited_s[20:23] == [0.1, 0.5, 0.1]
+    assert scene.slots("a") == scene.slots("b") == list(range(30))
+    assert scene.missed("a") == scene.events() == []
+
+
+def test_a_second_try_is_not_made_where_the_next_slot_comes_first() -> None:
+    a = Bused([7.0, SILENT, 7.1], answer_s=0.9)
+    scene = Scene(a=(1.0, a), b=(1.0, Bused([8.0]))).play(5.0)
+    assert scene.missed("a") == [("no_answer", 1, 2)]
+    assert scene.asked("a") == [0.0, 1.0, 2.0, 3.0, 4.0]
+    scene.balance("a")
+
+
+@pytest.mark.parametrize("dead", [1, 2])
+def test_the_dead_cost_a_twentieth_and_move_nobody(dead: int) -> None:
+    """Eight instruments with a cycle of a second, one or two without power from second 20 on."""
+    names = "abcdefgh"
+    instruments = {n: (1.0, Bused([7.0])) for n in names}
+    for name in names[2 : 2 + dead]:
+        instruments[name] = (1.0, Bused([*[7.0] * 20, SILENT]))
+    scene = Scene(**instruments).play(600.0)
+    known_s = max(s for s, *_ in scene.events())
+    assert known_s < 25
+    spent_s = 0.0
+    for name in names:
+        if name in names[2 : 2 + dead]:
+            probes = [s for s in scene.asked(name) if s > known_s]
+            assert len(probes) > 9
+            spent_s += 0.5 * len(probes)
+            scene.balance(name)
+            continue
+        phases = [s % 1.0 for s, _ in scene.readings(name) if s > known_s + 1]
+        assert len(phases) > 570
+        assert scene.slots(name)[:600] == list(range(600))
+        assert max(phases) - min(phases) < 0.001
+        assert scene.missed(name) == []
+    assert spent_s / (600 - known_s) <= 0.05
+
+
+def test_on_a_full_bus_the_dead_are_probed_all_the_same() -> None:
+    scene = Scene(a=(1.0, Bused([7.0], takes_s=0.9)), b=(10.0, Bused([SILENT]))).play(600.0)
+    probes = scene.asked("b")
+    assert len(probes) > 9
+    assert sum(end - first for _, first, end in scene.missed("a")) <= 2 * len(probes)
+    assert 0.5 * len(probes) <= 0.05 * 600
+    scene.balance("a")
+    scene.balance("b")
+
+
+def test_when_the_power_of_a_whole_bus_comes_back_nobody_waits_for_a_minute() -> None:
+    script = [*[7.0] * 5, *[SILENT] * 25, 7.1]
+    scene = Scene(**{name: (5.0, Bused(list(script))) for name in "abc"}).play(2000.0)
+    back_s = [s for s, _, before, _ in scene.events() if before == "dead"]
+    assert len(back_s) == 3
+    assert back_s[-1] - back_s[0] < 60
+    silent_s = [[b - a for a, b in itertools.pairwise(scene.asked(name))] for name in "abc"]
+    assert max(map(max, silent_s)) <= 61
+
+
+def test_that_an_instrument_wants_smaller_pieces_is_said_once() -> None:
+    a = Bused([7.0])
+    scene = Scene(a=(1.0, a))
+
+    def meanwhile(scene: Scene) -> None:
+        asyncio.get_running_loop().call_later(2.5, setattr, a, "split", "it takes 3 requests now: 02")
+        asyncio.get_running_loop().call_later(5.5, setattr, a, "split", "")
+
+    scene.play(10.0, meanwhile)
+    assert [e.detail for e in scene.bodies if isinstance(e, Event)] == [
+        {"sensor": "a", "bus": "river", "why": "it takes 3 requests now: 02"}
+    ]
 
 
 @pytest.mark.parametrize(
