@@ -15,8 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from gateway.qc import Attenuation, Expect, Flat, worst
 from tests.qc_series import Series, equal, ioos, random_series, spikes, stream
 
-pytest.importorskip("ioos_qc", reason="ioos_qc is not installed")
-
 _ = None  # a reading that was missed
 QUARTER_S = 900  # its series have a value every 15 minutes
 DAY_S = 86400
