@@ -57,6 +57,7 @@ from gateway.averages_windows import (
     local_day,
     start_of,
 )
+from gateway.budget import DEFAULT_AVERAGE_S, ESSENTIAL_AVERAGE_S
 from gateway.model import Average, Body, Event, Flag, Mean, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ def averages(wanted: config.Station) -> AveragesFold:
     """The fold that makes the averages which the station's sinks ask for."""
     sinks = [sink for sink in (wanted.mqtt, wanted.influxdb) if sink is not None]
     lengths_s = {send.length_s for sink in sinks for send in sink.send if send.kind == "average"}
+    if any(sink.budget is not None for sink in sinks):
+        lengths_s |= {DEFAULT_AVERAGE_S, ESSENTIAL_AVERAGE_S}
     every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
     judged_later = {s.id for s in wanted.sensors if any(e.spike is not None for e in s.expect.values())}
     return AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone), judged_later=judged_later)

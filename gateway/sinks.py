@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from gateway import config
+from gateway.budget import Budget
 from gateway.follow import Sink
-from gateway.model import Stamp
+from gateway.model import Record, Stamp
 
 if TYPE_CHECKING:
     from gateway.embedded import EmbeddedBroker
+
+METERED_KEEPALIVE_S = 300
+"""Where bytes are paid for: a ping every 30 s would be 14 MB in 30 days. The last will comes later then."""
+
+
+def budgets(wanted: config.Station) -> dict[str, Budget]:
+    """The purses of the sinks that have a budget, by name."""
+    sinks = {"mqtt": wanted.mqtt, "influxdb": wanted.influxdb}
+    return {
+        name: Budget(
+            name, *sink.budget, averages_s={send.length_s for send in sink.send if send.kind == "average"}
+        )
+        for name, sink in sinks.items()
+        if sink is not None and sink.budget is not None
+    }
 
 
 async def make(
     wanted: config.Station,
     stamp: Callable[[], Stamp],
     health: Callable[[], Mapping[str, Any]],
+    standing: Callable[[], Iterable[Record]],
     *,
     embedded_port: int,
 ) -> tuple[dict[str, Sink], EmbeddedBroker | None]:
@@ -33,7 +50,7 @@ async def make(
             broker = EmbeddedBroker(embedded_port)
             await broker.start()
             url = broker.url
-        sinks["mqtt"] = _mqtt(wanted.id, wanted.mqtt, url, stamp, health)
+        sinks["mqtt"] = _mqtt(wanted.id, wanted.mqtt, url, stamp, health, standing)
     if wanted.influxdb is not None:
         sinks["influxdb"] = _influxdb(wanted.id, wanted.influxdb)
     return sinks, broker
@@ -45,8 +62,9 @@ def _mqtt(
     url: str,
     stamp: Callable[[], Stamp],
     health: Callable[[], Mapping[str, Any]],
+    standing: Callable[[], Iterable[Record]],
 ) -> Sink:
-    from gateway.mqtt import MqttSink
+    from gateway.mqtt import KEEPALIVE_S, MqttSink
 
     return MqttSink(
         station,
@@ -58,6 +76,8 @@ def _mqtt(
         send=[send.kind for send in mqtt.send],
         averages_s=[send.length_s for send in mqtt.send],
         health=health,
+        standing=standing,
+        keepalive_s=METERED_KEEPALIVE_S if mqtt.budget else KEEPALIVE_S,
         version=4 if mqtt.url == "embedded" else None,  # amqtt falls silent when it is asked for MQTT 5
     )
 

@@ -26,16 +26,17 @@ from alerts.watch import Watch
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms import AlarmFold, SmsSender
+from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
 from gateway.errors import ConfigError
-from gateway.follow import Follower, Progress
+from gateway.follow import Follower
 from gateway.journal import Fold, Journal
-from gateway.model import Event
+from gateway.model import Event, Record
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
+from gateway.sinks import budgets, opened
 from gateway.sinks import make as make_sinks
-from gateway.sinks import opened
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,18 @@ class Station:
         self.clock = Clock()
         self.pulse = Pulse()
         self.alarms = AlarmFold(watch(wanted))
+        self.last_alarms = LastAlarms()
+        self.budgets = budgets(wanted)
         self.journal = Journal(
             wanted.data,
             self.clock,
-            folds=[self.alarms, *spike_folds(wanted.sensors), *_averages(wanted)],
+            folds=[
+                self.alarms,
+                *spike_folds(wanted.sensors),
+                *_averages(wanted),
+                self.last_alarms,
+                *self.budgets.values(),
+            ],
             commit_s=wanted.journal.commit_s,
             sync_s=wanted.journal.sync_s,
             keep_s=wanted.journal.keep_s,
@@ -86,10 +95,11 @@ class Station:
     async def work(self) -> None:
         """Run until `stop`. Raises Defects or JournalError when the process must end."""
         sinks, self._embedded = await make_sinks(
-            self.config, self.clock.stamp, self.health, embedded_port=self.embedded_port
+            self.config, self.clock.stamp, self.health, self._standing, embedded_port=self.embedded_port
         )
         self.followers = {
-            name: Follower(self.journal, name, sink, stamp=self.clock.stamp) for name, sink in sinks.items()
+            name: Follower(self.journal, name, sink, stamp=self.clock.stamp, budget=self.budgets.get(name))
+            for name, sink in sinks.items()
         }
         async with asyncio.TaskGroup() as group:
 
@@ -126,7 +136,7 @@ class Station:
             for bus in self.buses
             for sensor in bus.sensors
         }
-        sinks = {name: _sink_health(follower.progress) for name, follower in self.followers.items()}
+        sinks = {name: _sink_health(follower) for name, follower in self.followers.items()}
         health: dict[str, Any] = {"sensors": sensors, "sinks": sinks, "seq": self.journal.committed_seq}
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
@@ -147,6 +157,10 @@ class Station:
         ]
         beat = _Beat(self.pulse, f"bus.{wire.id}")
         return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
+
+    def _standing(self) -> list[Record]:
+        """The alarms' last states, as far as the live messages are past them."""
+        return self.last_alarms.up_to(self.journal.cursor("mqtt"))
 
     def _sms(self, start: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Any]) -> list[Any]:
         sms = self.config.sms
@@ -204,19 +218,24 @@ class Station:
         await _cancel(others)
 
 
-def _sink_health(progress: Progress) -> dict[str, Any]:
+def _sink_health(follower: Follower) -> dict[str, Any]:
+    progress, budget = follower.progress, follower.budget
     health: dict[str, Any] = {"backlog": progress.backlog, "delivered": progress.delivered}
     if progress.refused:
         health["refused"] = progress.refused
+    if progress.history:
+        health["history"] = progress.history
+    if budget is not None:
+        health |= {"sends": budget.level.name.lower(), "left_bytes": round(budget.left_bytes)}
     if progress.down_since_ms is not None:
         health |= {"down_since_ms": progress.down_since_ms, "error": progress.last_error}
     return health
 
 
 def _averages(wanted: config.Station) -> list[Fold]:
-    """The fold that makes averages; imported only for a station whose sinks ask for any."""
-    sends = [send for sink in (wanted.mqtt, wanted.influxdb) if sink is not None for send in sink.send]
-    if all(send.kind != "average" for send in sends):
+    """The fold that makes averages; imported only for a station whose sinks ask for any, or may have to."""
+    sinks = [sink for sink in (wanted.mqtt, wanted.influxdb) if sink is not None]
+    if not any(sink.budget is not None or any(s.kind == "average" for s in sink.send) for sink in sinks):
         return []
     from gateway.averages import averages
 

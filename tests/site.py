@@ -74,7 +74,7 @@ class Keeper:
         )
 
     def seqs(self) -> Counter[int]:
-        return Counter(said["seq"] for topic, said in self.got if topic.split("/")[3] == "reading")
+        return Counter(said["seq"] for topic, said in self.got if _kind(topic) == "reading")
 
     def close(self) -> None:
         self._client.disconnect()
@@ -143,6 +143,12 @@ class Site:
             if said.asked and not said.spoiled
             for quantity, value in said.values.items()
         )
+
+
+def _kind(topic: str) -> str:
+    """suuaba/1/STATION/reading/… and suuaba/1/STATION/backfill/reading/… are both readings."""
+    levels = topic.split("/")
+    return levels[4] if levels[3] == "backfill" else levels[3]
 
 
 def journaled(records: list[Record]) -> Numbers:

@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 
 from gateway.averages import AveragesFold
-from gateway.follow import Follower, weigh
+from gateway.follow import Follower
+from gateway.follow_lane import weigh
 from gateway.influx import InfluxSink, Lines
 from gateway.influx_doors import version1
 from gateway.model import Average, Body, Mean, Reading, Record, Stamp, Value

@@ -33,7 +33,7 @@ def balance(place: Site, keeper: Keeper, influxdb: InfluxDB) -> None:
     assert _once(stored(influxdb), kept)
     seqs = [record.seq for record in records if type(record.body).__name__ == "Reading"]
     keeper.wait("every reading by MQTT", lambda got: set(keeper.seqs()) == set(seqs))
-    assert len(seqs) > 20
+    assert len(seqs) > 15
 
 
 def _once(stored: Numbers, kept: Numbers) -> bool:
