@@ -1,24 +1,62 @@
 """The clock stamps, it never sleeps: waiting is the event loop's time everywhere, so a clock step moves no
 schedule.
 
-A stamp holds UTC as the machine believed it, and the boot's own clock, which runs through suspend and is
-never set (CLOCK_BOOTTIME, clock_gettime(2)). With both a reading can be dated again when the machine learns
-the time. Whether the kernel's clock is disciplined is asked of the kernel itself (adjtimex(2), STA_UNSYNC),
-whoever does it: chrony, systemd-timesyncd or ntpd.
+A stamp holds UTC as well as it was known, and the boot's own clock, which runs through suspend and is never
+set (CLOCK_BOOTTIME, clock_gettime(2)). With both a reading is dated again when the machine learns the time
+(gateway.dating). Who says that the system clock is right, [clock] source:
+
+    "ntp"    the kernel: something disciplines its clock, chrony, systemd-timesyncd or ntpd
+             (adjtimex(2), STA_UNSYNC)
+    "rtc"    also a hardware clock that agrees with the system clock
+    "trust"  the owner of the station
+
+No source is believed when it says what cannot be: earlier than a time this station was once sure of, or
+`FAR_MS` beyond it. (A receiver of GPS that lost count of the weeks is 1024 of them off, 19.6 years: the week
+number has ten bits.) Within a boot that once was right, "ntp" and "rtc" may correct the clock by a day.
+
+Until the clock is right, UTC is the system's if that can be, and else the earliest that it can be: the last
+sure time and how long the machine has run since. So time does not run back when a machine without a battery
+starts again. And when the clock was right and is not any more, it goes on from there: whoever sets the system
+clock by hand then moves no reading.
+
+A correction that the time daemon slews (systemd-timesyncd below 0.4 s, chrony below 1 s) moves both clocks
+alike and cannot be told from true time; gateway.dating adds it to what it says of its uncertainty.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from gateway.model import Stamp
 
-ASK_AGAIN_S = 10.0
+log = logging.getLogger(__name__)
+
+Source = Literal["ntp", "rtc", "trust"]
+
+BUILT_MS = 1_735_689_600_000
+"""2025-01-01: no station was ever read before; raise it now and then."""
+FAR_MS = 15 * 365 * 86_400_000
+"""A clock that is further ahead of what was sure is wrong, however sure it is of itself."""
+CORRECTION_MS = 86_400_000
+"""So much a source may take back of what it said before."""
+STEP_MS = 500
+"""A jump of the system clock that is said, as an event."""
+NOTICE_MS = 20
+"""After such a jump the source is asked at once: whoever set the clock may have taken its discipline away."""
+ASK_AGAIN_MS = 10_000
 """The kernel is asked for its sync state at most this often: a system call per reading would cost more than
 the reading.
 """
+RTC_ASK_AGAIN_MS = 600_000
+RTC_APART_S = 5.0
+RTC_DRIFT = 200e-6
+"""How far a hardware clock may be from a system clock that was set by it at boot."""
+RTC = Path("/sys/class/rtc/rtc0/since_epoch")  # Linux, Documentation/ABI/testing/sysfs-class-rtc
 
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIMEX_BYTES = (
@@ -27,21 +65,141 @@ _TIMEX_BYTES = (
 _STATUS_AT = 40  #     maxerror, esterror: 8 + 4 * 8
 
 
+class Memory(Protocol):
+    """What the station remembers of the time (gateway.dating.DatingFold)."""
+
+    def known_ms(self, boot: str, mono_ms: int) -> int | None:
+        """UTC by the last right clock of this boot; None when it was never right."""
+        ...
+
+    def least_ms(self, boot: str, mono_ms: int) -> int:
+        """UTC at the earliest, by what was sure before."""
+        ...
+
+    def note(self, what: str, detail: dict[str, Any]) -> None:
+        """Have this said as an event."""
+        ...
+
+
+class Machine:
+    """The machine's own clocks; a test brings others."""
+
+    def boot(self) -> str:
+        return boot_id()
+
+    def read_ms(self) -> tuple[int, int]:
+        """UTC as the system has it, and the boot's clock, of the same moment."""
+        for _ in range(3):
+            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            utc = time.time_ns()
+            after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            if after - before < 1_000_000:  # else we were interrupted between the two
+                break
+        return utc // 1_000_000, (before + after) // 2_000_000
+
+    def synced(self) -> bool:
+        return kernel_synced()
+
+    def rtc_s(self) -> float | None:
+        """UTC of the hardware clock; None where there is none."""
+        try:
+            return float(RTC.read_text(encoding="ascii")) + 0.5
+        except (OSError, ValueError):
+            return None
+
+
 class Clock:
     """Makes stamps. One for the whole station."""
 
-    def __init__(self) -> None:
-        self.boot = boot_id()
-        self._synced = False
-        self._asked_s = -ASK_AGAIN_S
+    def __init__(
+        self, source: Source = "ntp", *, memory: Memory | None = None, machine: Machine | None = None
+    ) -> None:
+        self.source = source
+        self.synced = False
+        """As of the last stamp."""
+        self.doubt: str | None = None
+        """Why the source is not believed; None while nothing speaks against it."""
+        self._machine = machine or Machine()
+        self._memory = memory
+        self.boot = self._machine.boot()
+        self._offset_ms: int | None = None
+        self._asked_ms = 0
+        self._rtc_asked_ms: int | None = None
+        self._rtc_agrees = False
 
     def stamp(self) -> Stamp:
         """Now. Does not block."""
-        mono_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if mono_s - self._asked_s >= ASK_AGAIN_S:
-            self._asked_s = mono_s
-            self._synced = kernel_synced()
-        return Stamp(time.time_ns() // 1_000_000, self.boot, int(mono_s * 1000), self._synced)
+        utc_ms, mono_ms = self._machine.read_ms()
+        offset_ms = utc_ms - mono_ms
+        last_ms = self._offset_ms
+        if (
+            last_ms is None
+            or mono_ms - self._asked_ms >= ASK_AGAIN_MS
+            or not -NOTICE_MS <= offset_ms - last_ms <= NOTICE_MS
+        ):
+            self._asked_ms, self._offset_ms = mono_ms, offset_ms
+            step_ms = 0 if last_ms is None else offset_ms - last_ms
+            self._ask(utc_ms, mono_ms, step_ms)
+            if abs(step_ms) > STEP_MS:
+                log.warning("the system clock was set by %+.3f s", step_ms / 1000)
+                self._note("clock_step", {"step_ms": step_ms, "believed": self.synced})
+        if self.synced:
+            return Stamp(utc_ms, self.boot, mono_ms, True)
+        return Stamp(self._best_ms(utc_ms, mono_ms), self.boot, mono_ms, False)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _ask(self, utc_ms: int, mono_ms: int, step_ms: int) -> None:
+        """Ask the source whether the system clock is right, and look whether that can be."""
+        said = self._says_so(utc_ms, mono_ms, step_ms)
+        known_ms, least_ms = self._known_ms(mono_ms), self._least_ms(mono_ms)
+        if self.source == "trust":
+            can_be = BUILT_MS <= utc_ms <= least_ms + FAR_MS
+        elif known_ms is None:
+            can_be = max(least_ms - CORRECTION_MS, BUILT_MS) <= utc_ms <= least_ms + FAR_MS
+        else:
+            can_be = abs(utc_ms - known_ms) <= CORRECTION_MS
+        self.synced = said and can_be
+        if not said or can_be:
+            self.doubt = None
+        elif self.doubt is None:
+            sure = _date(least_ms)
+            self.doubt = f"the system clock says {_date(utc_ms)}, and this station was sure of {sure}"
+            log.error("%s: not believed", self.doubt)
+            detail = {"source": self.source, "utc_ms": utc_ms, "least_ms": least_ms}
+            self._note("clock_doubted", detail)
+
+    def _says_so(self, utc_ms: int, mono_ms: int, step_ms: int) -> bool:
+        if self.source == "trust" or self._machine.synced():
+            return True
+        if self.source != "rtc":
+            return False
+        asked_ms = self._rtc_asked_ms
+        if asked_ms is None or abs(step_ms) > STEP_MS or mono_ms - asked_ms >= RTC_ASK_AGAIN_MS:
+            self._rtc_asked_ms = mono_ms
+            rtc_s = self._machine.rtc_s()
+            may_s = RTC_APART_S + RTC_DRIFT * mono_ms / 1000
+            self._rtc_agrees = rtc_s is not None and abs(rtc_s - utc_ms / 1000) <= may_s
+        return self._rtc_agrees
+
+    def _best_ms(self, utc_ms: int, mono_ms: int) -> int:
+        """UTC as well as it is known while the system clock is not known to be right."""
+        known_ms = self._known_ms(mono_ms)
+        if known_ms is not None:
+            return known_ms
+        least_ms = self._least_ms(mono_ms)
+        return utc_ms if least_ms <= utc_ms <= least_ms + FAR_MS else least_ms
+
+    def _known_ms(self, mono_ms: int) -> int | None:
+        return None if self._memory is None else self._memory.known_ms(self.boot, mono_ms)
+
+    def _least_ms(self, mono_ms: int) -> int:
+        least_ms = 0 if self._memory is None else self._memory.least_ms(self.boot, mono_ms)
+        return max(least_ms, BUILT_MS + mono_ms)
+
+    def _note(self, what: str, detail: dict[str, Any]) -> None:
+        if self._memory is not None:
+            self._memory.note(what, detail)
 
 
 def boot_id() -> str:
@@ -58,3 +216,10 @@ def kernel_synced() -> bool:
         return False
     status = int.from_bytes(timex.raw[_STATUS_AT : _STATUS_AT + 4], "little", signed=True)
     return not status & _STA_UNSYNC
+
+
+def _date(utc_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(utc_ms / 1000, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{utc_ms} ms"
