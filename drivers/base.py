@@ -97,7 +97,8 @@ class Instrument(Protocol):
 
     Optional attributes, for instruments that share a wire: `answer_s` (the longest an answer may take),
     `took_s` (how long the slowest answer of the last reading took), `answer_within_s` (how long to wait for
-    one, which the bus shortens as it learns), `split` (why a reading now takes more requests, or "").
+    one, which the bus shortens as it learns), `late_until_s(link)` (loop time until which a late answer may
+    come, for which the next request waits), `split` (why a reading now takes more requests, or "").
     """
 
     @property

@@ -49,8 +49,8 @@ __all__ = [
     "WRITE_COIL", "WRITE_COILS", "WRITE_REGISTER", "WRITE_REGISTERS", "Acknowledge", "DeviceBusy",
     "DeviceFailure", "GatewayPathUnavailable", "GatewayTargetSilent", "IllegalDataAddress",
     "IllegalDataValue", "IllegalFunction", "MemoryParity", "ModbusException", "UnknownException",
-    "answer_cut", "ask", "crc16", "decode", "decoder", "encode", "lrc", "pack", "plan", "read_bits",
-    "read_pdu", "read_registers", "registers", "unpack", "write_register", "write_register_pdu",
+    "answer_cut", "ask", "crc16", "decode", "decoder", "encode", "late_until_s", "lrc", "pack", "plan",
+    "read_bits", "read_pdu", "read_registers", "registers", "unpack", "write_register", "write_register_pdu",
     "write_registers", "write_registers_pdu",
 ]  # fmt: skip
 
@@ -146,9 +146,9 @@ async def ask(
     before a request.
 
     RTU and ASCII answers do not say which request they answer. So after a silence the same unit is not
-    asked again until its late answer came and was dropped, or `late_s` (else `within_s`) more has passed;
-    other units are asked at once. `link.took_s` then knows how long a late answer took. Raises the errors
-    above, NoAnswer, GarbledAnswer and PortLost.
+    asked again until its late answer came and was dropped, or `late_s` after the request (twice `within_s`
+    where not given) have passed; other units are asked at once. `link.took_s` then knows how long a late
+    answer took. Raises the errors above, NoAnswer, GarbledAnswer and PortLost.
     """
     framing = link.framing
     state = _states.get(link)
@@ -177,7 +177,8 @@ async def ask(
         came = has_left and isinstance(e, GarbledAnswer) and begun(framing, unit, pdu, e.frame)
         if late is not None and not came:
             now_s = asyncio.get_running_loop().time()
-            late[unit] = (now_s - within_s, now_s + (within_s if late_s is None else late_s), cut)
+            asked_s = now_s - within_s
+            late[unit] = (asked_s, asked_s + (2 * within_s if late_s is None else late_s), cut)
         if isinstance(e, GarbledAnswer):
             another = speaker(framing, unit, e.frame)
             said = "" if another is None else f"unit {another} answered instead: "
@@ -190,6 +191,12 @@ async def ask(
     if answer[0] & 0x80:
         raise _exception(unit, answer[0] & 0x7F, answer[1])
     return answer
+
+
+def late_until_s(link: Link, unit: int) -> float:
+    """Loop time until which a late answer of this unit may come, and `ask` would wait; 0 when none may."""
+    state = _states.get(link)
+    return state.late[unit][1] if state is not None and unit in state.late else 0.0
 
 
 async def read_registers(

@@ -30,6 +30,8 @@ from drivers.profile_plan import FUNCTIONS, SPLITS, judge, plan
 
 UNANSWERED = 2
 """Requests in a row without an answer after which the instrument is taken to have lost its power."""
+LATE = 2.0
+"""An answer is waited out for so many times `answer_s` before the same instrument is asked again."""
 JOIN_AGAIN_S = 6 * 3600.0
 """After this long, requests that were taken apart are tried together again: the probe may be another one."""
 
@@ -126,6 +128,10 @@ class ModbusInstrument:
         self._unanswered = 0
         values, notes = judge(answers, self._requests, self._numbers, self._states)
         return Measurement(values, self._unit + self._unit.join(answers), notes)
+
+    def late_until_s(self, link: Link) -> float:
+        """Loop time until which a late answer may come; asked before, it makes the next request wait."""
+        return modbus.late_until_s(link, self.address)
 
     # ── the life of an instrument ──────────────────────────────────────────────────────────────────────────
 
@@ -263,7 +269,7 @@ class ModbusInstrument:
     async def _send(self, link: Link, pdu: bytes, within_s: float | None = None) -> bytes:
         within_s = self.answer_s if within_s is None else min(within_s, self.answer_s)
         link.took_s = 0.0
-        unit, after_s, late_s = self.address, self._gap_s, self.answer_s
+        unit, after_s, late_s = self.address, self._gap_s, LATE * self.answer_s
         try:
             return await modbus.ask(link, unit, pdu, within_s=within_s, after_s=after_s, late_s=late_s)
         finally:

@@ -27,7 +27,7 @@ from drivers.base import GarbledAnswer, InstrumentError, Measurement, NoAnswer, 
 from drivers.link import Link
 from gateway.bus_sensor import BadNumber, miss
 from gateway.bus_sensor import Sensor as Sensor
-from gateway.governor import ANSWERING, PROBED, SHARE, Miss, choose, longer_pause_s
+from gateway.governor import ANSWERING, LONG_PROBE_S, PROBED, SHARE, Miss, choose, longer_pause_s
 from gateway.model import Body, Event, Reading, Stamp, Value
 
 SILENT_TRIES = 2
@@ -35,6 +35,10 @@ GARBLED_TRIES = 3
 """Requests per reading at most, while the sensor is not probed."""
 SAY_WITHIN_S = 60.0
 """Missed slots are said after this long at the latest."""
+STRANGER_PAUSE_S = 0.1
+"""An instrument is asked who it is in a pause longer than this; once, so it may take a little more."""
+REQUEST_CHARS = 20
+"""What a request takes on the wire besides waiting for its answer: itself, and the silences around it."""
 CLOCKS_APART_S = 0.005
 """The loop's clock stands still while the machine sleeps, the boot's does not."""
 REOPEN_S = (0.2, 30.0)
@@ -67,6 +71,7 @@ class Bus:
         """
         self._probe_from_s = 0.0
         self._say_from_s = math.inf
+        self._request_s = REQUEST_CHARS * link.line.char_s if link.is_serial else 0.0
         self._log = logging.getLogger(f"{__name__}.{name}")
 
     def stop(self) -> None:
@@ -91,11 +96,13 @@ class Bus:
                     self._say()
                 turn, wait_s = choose(self.sensors, now_s, self._probe_from_s)
                 self._beat(max(wait_s, 0.0) + 60.0)
-                if turn is None:
-                    await self._pause(max(min(wait_s, self._say_from_s - now_s), 0.0))
-                    continue
                 try:
-                    await self._turn(turn)
+                    if turn is not None:
+                        await self._turn(turn)
+                    elif wait_s > STRANGER_PAUSE_S and (stranger := self._stranger()) is not None:
+                        await self._identify(stranger)
+                    else:
+                        await self._pause(max(min(wait_s, self._say_from_s - now_s), 0.0))
                 except PortLost as e:
                     await self._reopen(e)
         finally:
@@ -144,7 +151,7 @@ class Bus:
                 error = e
                 crosstalk = crosstalk or (isinstance(e, GarbledAnswer) and e.crosstalk)
             at = self._stamp()
-            sensor.answered()
+            sensor.answered(self.link)
             again_s = self._again_s(sensor, error, slot, at)
             if again_s is None:
                 break
@@ -174,38 +181,47 @@ class Bus:
         self._plan_next(sensor, before, slot, at)
         if sensor.is_probe:  # all probes together cost the living no more than their share
             self._probe_from_s = loop.time() + (loop.time() - began_s) * (1 / SHARE - 1)
-        elif sensor.state in ANSWERING and not sensor.identified:
-            await self._identify(sensor)
 
     def _again_s(self, sensor: Sensor, error: InstrumentError | None, slot: int, at: Stamp) -> float | None:
         """In how many seconds to ask once more for this slot; None for not at all."""
         left_s = ((slot + 1) * sensor.slots.every_ms - at.mono_ms) / 1000
         if sensor.is_probe or self._stopping or left_s <= 0:
             return None
-        if isinstance(error, GarbledAnswer):
-            return 0.0 if sensor.tries < GARBLED_TRIES else None
-        if not isinstance(error, NoAnswer) or sensor.tries >= SILENT_TRIES:
+        if isinstance(error, NoAnswer):
+            tries = SILENT_TRIES
+        elif isinstance(error, GarbledAnswer):
+            tries = GARBLED_TRIES
+        else:
             return None
-        if len(self.sensors) == 1 or sensor.answers is None:
+        if sensor.tries >= tries:
+            return None
+        again_s = sensor.late_until_s - asyncio.get_running_loop().time()
+        if again_s <= 0 or len(self.sensors) == 1:
             return 0.0
         # Its late answer may still come for so long, and meanwhile the wire is the others'.
-        return sensor.answers.limit_s if sensor.answers.limit_s < left_s else None
+        least_s = 0.0 if sensor.answers is None else sensor.answers.within_s
+        return again_s if again_s + least_s < left_s else None
 
     def _wait_for_second(
         self, sensor: Sensor, error: InstrumentError | None, slot: int, at: Stamp, again_s: float
     ) -> None:
-        sensor.second, sensor.waits_for = error, Miss.NO_ANSWER
+        sensor.second, sensor.waits_for = error, Miss.OVERRUN if error is None else miss(error)
         sensor.due_s = asyncio.get_running_loop().time() + again_s
         left_s = ((slot + 1) * sensor.slots.every_ms - at.mono_ms) / 1000 - again_s
-        sensor.cost_s = sensor.answers.within_s if sensor.answers else 0.0
+        sensor.cost_s = self._least_cost_s(sensor)
         sensor.patience_s = max(left_s - sensor.cost_s, 0.0)
 
+    def _least_cost_s(self, sensor: Sensor) -> float:
+        """The shortest pause of the others in which it can be asked."""
+        return sensor.cost_s if sensor.answers is None else sensor.answers.least_s + self._request_s
+
     def _pause_s(self, sensor: Sensor) -> float:
-        """How long it is until somebody else's turn; a probe costs what it costs."""
-        if sensor.is_probe:
+        """How long it can be waited for, if somebody else's turn is not to be later for it."""
+        now_s = asyncio.get_running_loop().time()
+        if sensor.is_probe and now_s >= sensor.long_probe_s:
             return math.inf
         others = [other.due_s for other in self.sensors if other is not sensor and other.patience_s is None]
-        return min(others, default=math.inf) - asyncio.get_running_loop().time()
+        return min(others, default=math.inf) - now_s - self._request_s
 
     def _values(self, sensor: Sensor, measurement: Measurement, at: Stamp) -> dict[str, Value]:
         """What of a measurement is a number, flagged."""
@@ -220,10 +236,12 @@ class Bus:
 
     def _plan_next(self, sensor: Sensor, before: str, slot: int, at: Stamp) -> None:
         """When a sensor's next turn is, `slot` being the one that is done with."""
+        now_s = asyncio.get_running_loop().time()
         sensor.tries, sensor.second = 0, None
-        if sensor.answers is not None:
-            sensor.cost_s = sensor.answers.limit_s
         if sensor.is_probe:
+            if before not in PROBED or now_s >= sensor.long_probe_s:
+                sensor.long_probe_s = now_s + LONG_PROBE_S
+            sensor.cost_s = self._least_cost_s(sensor)
             sensor.waits_for = Miss(sensor.state)
             sensor.patience_s = 2 * min((s.every_s for s in self.sensors if not s.is_probe), default=0.0)
             sensor.pause_s = longer_pause_s(sensor.pause_s, sensor.every_s)
@@ -232,6 +250,8 @@ class Bus:
             return
         sensor.waits_for, sensor.patience_s, sensor.pause_s = Miss.OVERRUN, None, 0.0
         self._plan(sensor, sensor.slots.next, at)
+        if len(self.sensors) > 1:
+            sensor.due_s = max(sensor.due_s, sensor.late_until_s)  # to wait for it would cost the others
         others = [other for other in self.sensors if other is not sensor]
         if before in PROBED and all(other.is_probe for other in others):
             for other in others:  # where nobody answered one does again: look for the others at once
@@ -296,6 +316,10 @@ class Bus:
                 self._log.info("%s: %s", sensor.id, split)
                 detail = {"sensor": sensor.id, "bus": self.name, "why": split}
                 self._take([Event(self._stamp(), "split", detail)])
+
+    def _stranger(self) -> Sensor | None:
+        """One that answers and was not asked yet who it is."""
+        return next((s for s in self.sensors if s.state in ANSWERING and not s.identified), None)
 
     async def _identify(self, sensor: Sensor) -> None:
         """Ask once who is there (serial number, firmware, slope …) where the driver can."""

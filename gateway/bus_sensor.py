@@ -14,6 +14,7 @@ from drivers.base import (
     NotReady,
     RequestRefused,
 )
+from drivers.link import Link
 from gateway.governor import PROBED, STRAINED, AnswerTime, Health, Miss, Run, Slots, Tried
 from gateway.model import Body, Event, Reading, Stamp
 from gateway.qc import Checks
@@ -54,6 +55,10 @@ class Sensor:
     """What came of the first request, while the second waits."""
     waits_for: Miss = Miss.OVERRUN
     """Why slots are missed that pass while it waits for its turn."""
+    late_until_s: float = 0.0
+    """Loop time until which a late answer may come."""
+    long_probe_s: float = 0.0
+    """Loop time from which a probe waits as long as the instrument may need."""
     split: str = ""
     identified: bool = False
 
@@ -116,18 +121,18 @@ class Sensor:
             wait_s = self.answers.within_s if known else self.answers.again_s(pause_s)
             setattr(self.instrument, "answer_within_s", wait_s)  # noqa: B010  optional, see Instrument
 
-    def answered(self) -> None:
+    def answered(self, link: Link) -> None:
         """Learn from how long the answer took, if one came."""
         took_s = getattr(self.instrument, "took_s", 0.0)
         if self.answers is not None and took_s > 0:
             self.answers.heard(took_s)
+        late_until_s = getattr(self.instrument, "late_until_s", None)
+        self.late_until_s = late_until_s(link) if late_until_s is not None else 0.0
 
     def forget(self) -> None:
         """It may be another instrument when it comes back."""
         self.identified = False
         self.health.forget()
-        if self.answers is not None:
-            self.answers.forget()
 
 
 class BadNumber(InstrumentError):

@@ -88,12 +88,12 @@ class AnswerTime:
 
     def again_s(self, pause_s: float) -> float:
         """How long to wait where it was silent before: all of `limit_s` if the others' pause is so long."""
-        return max(min(pause_s, self.limit_s), self.within_s)
+        return max(min(pause_s, self.limit_s), self.least_s)
 
-    def forget(self) -> None:
-        """It may be another instrument."""
-        self._heard = 0
-        self._longest_s = self._before_s = 0.0
+    @property
+    def least_s(self) -> float:
+        """How long to wait at least for one that may be there or not."""
+        return self.within_s if self._heard >= LEARN_AFTER else min(SHORTEST_S, self.limit_s)
 
 
 # ── what an instrument is ──────────────────────────────────────────────────────────────────────────────────
@@ -173,6 +173,8 @@ class Health:
 SHARE = 0.05
 """Of the bus's time that all probes of dead instruments together may take from the living."""
 LONGEST_PAUSE_S = 60.0
+LONG_PROBE_S = 1800.0
+"""A probe waits as long as the others' pause lasts; so often it waits as long as its maker says."""
 
 
 def longer_pause_s(pause_s: float, every_s: float) -> float:

@@ -60,8 +60,8 @@ def test_where_it_was_silent_it_gets_as_long_as_the_others_can_wait() -> None:
         pytest.approx(0.32),
         pytest.approx(0.32),
     ]
-    answers.forget()
-    assert answers.within_s == 0.5
+    assert [learned(0.5, []).again_s(pause_s) for pause_s in (9.0, 0.4, -1.0)] == [0.5, 0.4, 0.1]
+    assert learned(0.05, []).again_s(-1.0) == 0.05
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
