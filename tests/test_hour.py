@@ -30,6 +30,8 @@ class Far:
     batch_records = 100
     batch_bytes = 100_000
     beat_s: float | None = None
+    separates = False
+    carried_bytes = 0
 
     def __init__(self, *, leaves: bool) -> None:
         self.leaves = leaves
@@ -40,7 +42,7 @@ class Far:
     def wants(self, body: Body) -> bool:
         return isinstance(body, Reading)
 
-    async def deliver(self, records: Sequence[Record]) -> None:
+    async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:
         now_s = asyncio.get_running_loop().time() - self.start_s
         if self.leaves and AWAY_FROM_S <= now_s < AWAY_UNTIL_S:
             self.tried_s.append(now_s)
@@ -54,6 +56,9 @@ class Far:
 
     async def beat(self) -> None:
         return
+
+    async def knock(self) -> bool:
+        return True
 
     def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
         return []
