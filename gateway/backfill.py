@@ -77,13 +77,19 @@ class Stretches:
 
     def owe(self, after_seq: int, to_seq: int) -> None:
         """Note what lies beyond `after_seq`, up to `to_seq`. Kept with the next commit."""
+        for lane in [lane for lane in self.lanes if lane.over]:
+            self.lanes.remove(lane)
+            self._drop(lane)
         if any(lane.done_seq <= after_seq and to_seq <= end(lane) for lane in self.lanes):
             return
         before = next((lane for lane in self.lanes if end(lane) == after_seq), None)
         if before is not None:
             self._stretch(before, to_seq)
             return
-        lane = Lane(self._journal, f"{self._name}/{after_seq}", after_seq)
+        name = f"{self._name}/{after_seq}"
+        while any(lane.name == name for lane in self.lanes):
+            name += "+"
+        lane = Lane(self._journal, name, after_seq)
         lane.finish(after_seq)
         self._stretch(lane, to_seq)
         self.lanes.append(lane)
