@@ -1,0 +1,116 @@
+"""What the gap ledger remembers, and its sums over the journal's records. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from gateway.model import Event, Reading, Record, Stamp
+
+HOUR_MS = 3_600_000
+
+
+class Hour(msgspec.Struct, array_like=True):
+    """What became of the slots of one UTC hour."""
+
+    expected: int = 0
+    taken: int = 0
+    flagged: int = 0
+    missed: dict[str, int] = {}
+
+
+class Gap(msgspec.Struct, array_like=True):
+    """Slots in a row without a reading. `to_ms` is 0 while it lasts."""
+
+    from_ms: int
+    missed: dict[str, int] = {}
+    to_ms: int = 0
+    unknown: bool = False
+
+
+class Course(msgspec.Struct, array_like=True):
+    """One sensor. `next` is its first slot of this boot that is not accounted for."""
+
+    every_ms: int
+    next: int
+    hours: dict[int, Hour] = {}
+    gap: Gap | None = None
+    dark_from_ms: int | None = None
+    """UTC of the first slot after the end of the boot before, until it is known how long that lasted."""
+    dark_to: int = 0
+    """The first slot of this boot, then."""
+    dark_gap: Gap | None = None
+    """The gap that was ended by a reading meanwhile."""
+    recent: list[tuple[int, int, bool]] = []
+    """Seq, hour and whether it was flagged, of the two newest readings."""
+
+
+class State(msgspec.Struct, array_like=True):
+    """All that is remembered. `last` is the newest stamp of this boot."""
+
+    last: Stamp | None = None
+    boots: list[str] = []
+    courses: dict[str, Course] = {}
+
+
+@dataclass(slots=True)
+class Account:
+    """Sums over some time: expected = taken + all that was missed."""
+
+    expected: int = 0
+    taken: int = 0
+    flagged: int = 0
+    missed: dict[str, int] = field(default_factory=dict)
+
+    def add(self, expected: int, taken: int, flagged: int, missed: Mapping[str, int]) -> None:
+        self.expected += expected
+        self.taken += taken
+        self.flagged += flagged
+        for why, count in missed.items():
+            self.missed[why] = self.missed.get(why, 0) + count
+
+
+# ── asking the journal ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(records: Iterable[Record], from_ms: int, to_ms: int) -> dict[str, Account]:
+    """What "ledger" events say of a time, both ends whole UTC hours, by sensor."""
+    sums: dict[str, Account] = {}
+    for record in records:
+        event = record.body
+        if type(event) is not Event or event.what != "ledger":
+            continue
+        detail = event.detail
+        begin_ms, end_ms, expected = detail["from_ms"], detail["to_ms"], detail["expected"]
+        account = sums.setdefault(detail["sensor"], Account())
+        missed: dict[str, int] = detail.get("missed", {})
+        if from_ms <= begin_ms and end_ms <= to_ms:
+            account.add(expected, detail["taken"], detail.get("flagged", 0), missed)
+        elif end_ms > from_ms and begin_ms < to_ms and not detail["taken"] and len(missed) == 1:
+            every_ms = (end_ms - begin_ms) // expected  # a long run: slot by slot, as they would have been
+            before = min(max(0, -((begin_ms - from_ms) // every_ms)), expected)
+            upto = min(max(0, -((begin_ms - to_ms) // every_ms)), expected)
+            account.add(upto - before, 0, 0, dict.fromkeys(missed, upto - before))
+    return {sensor: account for sensor, account in sums.items() if account.expected}
+
+
+def delivered(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How many readings of these records each sink has confirmed, by sensor and sink. `cursors` says how far
+    each sink is; what a sink refused is not delivered.
+    """
+    refused: set[tuple[object, object]] = set()
+    readings: list[tuple[int, str]] = []
+    for record in records:
+        body = record.body
+        if type(body) is Reading:
+            readings.append((record.seq, body.sensor))
+        elif type(body) is Event and body.what == "refused":
+            refused.add((body.detail.get("sink"), body.detail.get("seq")))
+    counts: dict[str, dict[str, int]] = {}
+    for seq, sensor in readings:
+        of = counts.setdefault(sensor, dict.fromkeys(cursors, 0))
+        for sink, cursor in cursors.items():
+            of[sink] += seq <= cursor and (sink, seq) not in refused
+    return counts
