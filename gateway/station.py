@@ -32,6 +32,7 @@ from gateway.clock import Clock
 from gateway.errors import ConfigError
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
+from gateway.ledger import GapLedger
 from gateway.model import Event, Record
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
@@ -60,6 +61,7 @@ class Station:
         self.pulse = Pulse()
         self.alarms = AlarmFold(watch(wanted))
         self.last_alarms = LastAlarms()
+        self.ledger = GapLedger({sensor.id: sensor.every_s for sensor in wanted.sensors})
         self.budgets = budgets(wanted)
         self.journal = Journal(
             wanted.data,
@@ -69,6 +71,7 @@ class Station:
                 *spike_folds(wanted.sensors),
                 *_averages(wanted),
                 self.last_alarms,
+                self.ledger,
                 *self.budgets.values(),
             ],
             commit_s=wanted.journal.commit_s,
