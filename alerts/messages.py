@@ -82,6 +82,8 @@ class Facts:
     count: int = 0
     sure: bool = True
     over_s: float = 0.0
+    change_s: float = 0.0
+    nowcast: bool = False
 
 
 def packaged(language: str) -> Texts:
@@ -185,7 +187,7 @@ def _words(texts: Texts, facts: Facts) -> dict[str, str]:
         "minutes": str(facts.minutes),
         "count": str(facts.count),
         "condition": texts.condition.get(facts.kind, ""),
-        "over": _over(texts, facts.over_s),
+        "over": _over(texts, facts),
     }
 
 
@@ -210,13 +212,17 @@ def _plain(limit: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def _over(texts: Texts, over_s: float) -> str:
-    if not over_s:
+def _over(texts: Texts, facts: Facts) -> str:
+    """What was held against the limit, where it is not the value itself."""
+    if facts.nowcast:
+        return texts.over.get("nowcast", "NowCast")
+    if not (length_s := facts.change_s or facts.over_s):
         return ""
-    minutes = round(over_s / 60)
+    what = "change_" if facts.change_s else ""
+    minutes = round(length_s / 60)
     if minutes % 60 == 0:
-        return _fill(texts.over.get("hours", ""), {"count": str(minutes // 60)})
-    return _fill(texts.over.get("minutes", ""), {"count": str(minutes)})
+        return _fill(texts.over.get(f"{what}hours", ""), {"count": str(minutes // 60)})
+    return _fill(texts.over.get(f"{what}minutes", ""), {"count": str(minutes)})
 
 
 def _clock(texts: Texts, facts: Facts) -> str:

@@ -27,27 +27,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.messages import LANGUAGES, TextsError, packaged
-from alerts.policy import Contact, Quiet
-from alerts.rules import Kind, Priority, Rule, RuleError, Tier, standing
+from alerts.rules import RuleError, standing
+from alerts.rulewords import CaseError, contact_from, duration, only, rule_from
 from alerts.watch import Change, Now, Said, Watch
 
 MOST_S = 40 * 86_400
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|h|d)")
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _STRETCH = re.compile(
     rf"(?:(?P<from>{_NUMBER}) to (?P<to>{_NUMBER}) in|(?P<word>{_NUMBER}|nothing|bad|fault) for) (?P<time>.+)"
 )
-_CLOCK = re.compile(r"(?:(\d{4}-\d\d-\d\d) )?(\d\d):(\d\d)(?::(\d\d))?")
 _CASE_KEYS = {"about", "station", "start", "timezone", "contact", "rule", "series", "acknowledge", "expect"}
-_RULE_KEYS = {
-    "id", "sensor", "quantity", "unit", "above", "below", "no_data", "fault", "hysteresis", "over", "every",
-    "on_delay", "off_delay", "latching", "priority", "digits", "send",
-}  # fmt: skip
-
-
-class CaseError(ValueError):
-    """A case file that cannot be used: file, key, what is wrong, what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +85,12 @@ def read(source: str, name: str) -> Case:
 
 
 def _read(table: Mapping[str, Any], name: str) -> Case:
-    _only(table, _CASE_KEYS, name, "")
+    only(table, _CASE_KEYS, name, "")
     zone = ZoneInfo(table.get("timezone", "UTC"))
     start = datetime.fromisoformat(table.get("start", "2026-01-01 00:00")).replace(tzinfo=zone)
     start_ms = int(start.timestamp() * 1000)
     rules = [rule_from(rule, f"{name}: rule {i}") for i, rule in enumerate(table.get("rule", []), 1)]
-    contacts = [_contact(contact, name) for contact in table.get("contact", [])]
+    contacts = [contact_from(contact, name) for contact in table.get("contact", [])]
     watch = Watch(table.get("station", "station"), rules, contacts, {x: packaged(x) for x in LANGUAGES}, zone)
     samples: list[Sample] = []
     last_ms = 0
@@ -110,7 +99,7 @@ def _read(table: Mapping[str, Any], name: str) -> Case:
         samples += found
         last_ms = max(last_ms, end_ms)
     expect = table.get("expect", {})
-    _only(expect, {"states", "sms"}, name, "expect.")
+    only(expect, {"states", "sms"}, name, "expect.")
     return Case(
         name=name,
         watch=watch,
@@ -149,44 +138,6 @@ def run(case: Case) -> Outcome:
     return Outcome(tuple(states), tuple(sms), tuple(f"{case.name}: {failure}" for failure in failures))
 
 
-def rule_from(table: Mapping[str, Any], where: str) -> Rule:
-    """A rule as it stands in station.toml; `every` (the sensor's interval) and `digits` beside it. Raises
-    CaseError, RuleError.
-    """
-    _only(table, _RULE_KEYS, where, "")
-    high, low = table.get("above"), table.get("below")
-    if "no_data" in table:
-        kind = Kind.NO_DATA
-    elif table.get("fault"):
-        kind = Kind.FAULT
-    elif high is None and low is None:
-        raise CaseError(f"{where}: one of above, below, no_data, fault is needed")
-    else:
-        kind = Kind.OUTSIDE if None not in (high, low) else Kind.ABOVE if low is None else Kind.BELOW
-    over = table.get("over", "reading")
-    every_s = _duration(table.get("every", "10 s"), where)
-    return Rule(
-        id=str(table.get("id", "rule")),
-        sensor=str(table.get("sensor", "")),
-        kind=kind,
-        quantity=str(table.get("quantity", "")),
-        unit=str(table.get("unit", "")),
-        low=low,
-        high=high,
-        hysteresis=float(table.get("hysteresis", 0)),
-        on_delay_s=_duration(table.get("on_delay", "0 s"), where),
-        off_delay_s=_duration(table.get("off_delay", "0 s"), where),
-        latching=bool(table.get("latching", False)),
-        priority=Priority(table.get("priority", "high")),
-        no_data_s=_duration(table.get("no_data", "10 min"), where),
-        gap_s=max(10.0, 3 * every_s),
-        over_s=0.0 if over == "reading" else _duration(over, where),
-        every_s=every_s,
-        digits=int(table.get("digits", 1)),
-        send=tuple(_tier(tier, where) for tier in table.get("send", [])),
-    )
-
-
 def _see(watch: Watch, sample: Sample, now: Now) -> list[Said]:
     if sample.value == "fault":
         return watch.see_health(sample.sensor, sample.at_ms, False, now)
@@ -216,8 +167,8 @@ def _compare(kind: str, expected: Sequence[str], got: Sequence[str]) -> Iterator
 
 def _series(table: Mapping[str, Any], name: str) -> tuple[list[Sample], int]:
     where = f"{name}: series {table.get('sensor', '?')}"
-    _only(table, {"sensor", "quantity", "every", "values"}, where, "")
-    every_ms = int(_duration(table.get("every", "10 s"), where) * 1000)
+    only(table, {"sensor", "quantity", "every", "values"}, where, "")
+    every_ms = int(duration(table.get("every", "10 s"), where) * 1000)
     if every_ms <= 0:
         raise CaseError(f"{where}: every: a duration above zero is needed")
     samples: list[Sample] = []
@@ -227,7 +178,7 @@ def _series(table: Mapping[str, Any], name: str) -> tuple[list[Sample], int]:
         if match is None:
             ways = '"20 for 5 min", "20 to 80 in 2 min", "nothing / bad / fault for 3 min"'
             raise CaseError(f"{where}: values: {words!r} is not understood; write {ways}")
-        length_ms = int(_duration(match["time"], where) * 1000)
+        length_ms = int(duration(match["time"], where) * 1000)
         end_ms = begin_ms + length_ms
         if end_ms > MOST_S * 1000:
             raise CaseError(f"{where}: values: {MOST_S // 86_400} days are the most")
@@ -247,24 +198,6 @@ def _series(table: Mapping[str, Any], name: str) -> tuple[list[Sample], int]:
     return samples, begin_ms
 
 
-def _contact(table: Mapping[str, Any], name: str) -> Contact:
-    _only(table, {"id", "phone", "language", "quiet"}, f"{name}: contact", "")
-    quiet = None
-    if "quiet" in table:
-        hours = table["quiet"]
-        quiet = Quiet(
-            _minutes(hours["from"], name),
-            _minutes(hours["to"], name),
-            Priority(hours.get("except", "critical")),
-        )
-    return Contact(str(table["id"]), str(table.get("phone", "")), str(table.get("language", "en")), quiet)
-
-
-def _tier(words: Sequence[str], where: str) -> Tier:
-    waits = [_duration(word.removeprefix("after "), where) for word in words if word.startswith("after ")]
-    return Tier(tuple(w for w in words if not w.startswith("after ")), waits[0] if waits else 0.0)
-
-
 def _acknowledgement(line: str, start: datetime, name: str) -> tuple[int, str, str]:
     words = line.split()
     if len(words) != 3:
@@ -274,23 +207,3 @@ def _acknowledgement(line: str, start: datetime, name: str) -> tuple[int, str, s
     if at < start:
         at += timedelta(days=1)
     return int((at.astimezone(UTC) - start.astimezone(UTC)).total_seconds() * 1000), words[1], words[2]
-
-
-def _minutes(text: str, name: str) -> int:
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise CaseError(f'{name}: quiet: {text!r} is no time of day; write "22:00"')
-    return int(match[2]) * 60 + int(match[3])
-
-
-def _duration(text: Any, where: str) -> float:
-    match = _DURATION.fullmatch(str(text))
-    if match is None:
-        raise CaseError(f'{where}: {text!r} is no duration; write "90 s", "10 min", "2 h" or "1 d"')
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _only(table: Mapping[str, Any], allowed: set[str], where: str, prefix: str) -> None:
-    for key in table:
-        if key not in allowed:
-            raise CaseError(f"{where}: {prefix}{key}: not known; allowed are {', '.join(sorted(allowed))}")

@@ -75,6 +75,11 @@ class What(StrEnum):
     ACKNOWLEDGED = "acknowledged"
 
 
+_NOT_NEGATIVE = (
+    "hysteresis", "on_delay_s", "off_delay_s", "no_data_s", "gap_s", "late_s", "over_s", "change_s",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Tier:
     """Contacts who are told `after_s` after the first raise, if nobody has acknowledged by then; 0 is at
@@ -91,7 +96,11 @@ class Rule:
 
     With `latching` it clears only when somebody has acknowledged. `gap_s`: two values further apart say
     nothing about the time between them (three times the sensor's interval is a good choice). A NO_DATA rule
-    or a FAULT rule without a `quantity` looks at the whole sensor. `digits` are those worth showing. Raises
+    or a FAULT rule without a `quantity` looks at the whole sensor. `digits` are those worth showing.
+
+    What a limit is held against: each value; with `over_s` the running mean, with `nowcast` the NowCast, with
+    `change_s` by how much it has changed in so long. `and_rule` names another rule whose alarm must stand as
+    well. Outside of `months` and of `hours` (minutes of the local day, from and to) nobody is told. Raises
     RuleError.
     """
 
@@ -114,6 +123,11 @@ class Rule:
     every_s: float = 10.0
     digits: int = 1
     send: tuple[Tier, ...] = ()
+    nowcast: bool = False
+    change_s: float = 0.0
+    and_rule: str = ""
+    months: tuple[int, ...] = ()
+    hours: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         wants_high, wants_low = (
@@ -127,12 +141,18 @@ class Rule:
                 )
         if (wants_high or wants_low) and not self.quantity:
             raise RuleError(f"rule {self.id}: quantity is missing; a limit needs one")
-        for key in ("hysteresis", "on_delay_s", "off_delay_s", "no_data_s", "gap_s", "late_s", "over_s"):
+        for key in _NOT_NEGATIVE:
             value = getattr(self, key)
             if not (math.isfinite(value) and value >= 0):
                 raise RuleError(f"rule {self.id}: {key} is {value}; 0 or more is allowed")
         if self.over_s and not 0 < self.every_s <= self.over_s:
             raise RuleError(f"rule {self.id}: a mean over {self.over_s:g} s needs a sensor read more often")
+        if self.change_s and (self.over_s or self.nowcast or not 0 < 4 * self.every_s <= self.change_s):
+            raise RuleError(
+                f"rule {self.id}: a change in {self.change_s:g} s needs four readings and no mean"
+            )
+        if self.and_rule == self.id:
+            raise RuleError(f"rule {self.id}: it cannot wait for itself")
         if self.kind is Kind.NO_DATA and self.no_data_s <= 0:
             raise RuleError(f"rule {self.id}: no_data needs a duration, such as 10 min")
         if wants_high and wants_low and (self.low or 0.0) + 2 * self.hysteresis >= (self.high or 0.0):
@@ -177,8 +197,18 @@ class State:
     limit: float | None = None
 
 
-def step(rule: Rule, state: State, now_ms: int, observation: Observation | None = None) -> State:
-    """Give the state after `observation`, or after time alone has passed. `happened` tells what changed."""
+def step(
+    rule: Rule,
+    state: State,
+    now_ms: int,
+    observation: Observation | None = None,
+    *,
+    allowed: bool = True,
+) -> State:
+    """Give the state after `observation`, or after time alone has passed. `happened` tells what changed.
+
+    Not `allowed`: the rule that must stand as well (`and_rule`) does not, so no value is over the limit.
+    """
     if observation is not None and not _is_news(rule, state, now_ms, observation):
         observation = None
     if rule.kind in (Kind.NO_DATA, Kind.FAULT):
@@ -192,6 +222,7 @@ def step(rule: Rule, state: State, now_ms: int, observation: Observation | None 
     proven_ms = gap_ms if gap_ms <= rule.gap_s * 1000 else 0
     on, limit = _compare(rule, state, value)
     state = replace(state, seen_ms=at_ms, good_ms=at_ms, linked_ms=at_ms, value=value)
+    on = on and allowed
     state = _advance(rule, state, at_ms, proven_ms, on=on)
     if state.phase is not Phase.NORMAL and on:
         state = replace(state, limit=limit, worst=_worse(state.worst, value, limit, rule))

@@ -45,7 +45,7 @@ from alerts.rules import (
     resume,
     step,
 )
-from alerts.window import Window, add, mean
+from alerts.window import Window, add, add_hour, change, mean, nowcast
 
 LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
 """How long a message is worth sending, from when it is due."""
@@ -132,8 +132,8 @@ class Watch:
                 value, good = values.get(rule.quantity, (None, False))
             else:
                 value, good = None, some_good
-            if rule.over_s and now.ms - at_ms <= rule.late_s * 1000:
-                value = self._mean(rule, at_ms, value if good else None)
+            if (rule.over_s or rule.nowcast or rule.change_s) and now.ms - at_ms <= rule.late_s * 1000:
+                value = self._looked_at(rule, at_ms, value if good else None)
                 good = value is not None
             seen = Observation(at_ms, Quality.GOOD if good else Quality.BAD, value)
             said += self._step(rule, now, seen)
@@ -197,17 +197,27 @@ class Watch:
         utc_s = (now.utc_ms - (now.ms - ms)) / 1000
         return datetime.fromtimestamp(utc_s, UTC).astimezone(self.zone)
 
-    def _mean(self, rule: Rule, at_ms: int, value: float | None) -> float | None:
+    def _looked_at(self, rule: Rule, at_ms: int, value: float | None) -> float | None:
+        """What a rule over a length looks at after this value: a mean, a NowCast, a change."""
         if value is not None and not math.isfinite(value):
             value = None
         window = self.memory.windows.get(rule.id, Window())
-        window = add(window, at_ms, value, rule.over_s, rule.every_s)
+        if rule.nowcast:
+            window = add_hour(window, at_ms, value)
+        else:
+            window = add(window, at_ms, value, rule.change_s or rule.over_s, rule.every_s)
         self.memory.windows[rule.id] = window
+        if rule.nowcast:
+            return nowcast(window, rule.every_s)
+        if rule.change_s:
+            return change(window, rule.change_s, rule.every_s)
         return mean(window, rule.over_s, rule.every_s)
 
     def _step(self, rule: Rule, now: Now, observation: Observation | None) -> list[Said]:
         before = self.memory.states.get(rule.id, State())
-        after = step(rule, before, now.ms, observation)
+        other = self.memory.states.get(rule.and_rule)
+        allowed = not rule.and_rule or (other is not None and other.phase in (Phase.ACTIVE, Phase.RECOVERING))
+        after = step(rule, before, now.ms, observation, allowed=allowed)
         return self._change(rule, before, after, now)
 
     def _change(self, rule: Rule, before: State, after: State, now: Now, by: str = "") -> list[Said]:
@@ -297,6 +307,8 @@ class Watch:
             above=rule.kind is not Kind.BELOW and after.limit == rule.high,
             digits=rule.digits,
             over_s=rule.over_s,
+            change_s=rule.change_s,
+            nowcast=rule.nowcast,
             minutes=minutes,
             count=FLAPPING_COUNT,
             sure=now.sure,

@@ -3,6 +3,11 @@
 The time is cut into at most sixty bins of sum and count; the mean is of the bins of the last `over_s`, the
 present one included. It counts as a mean only when 75 % of the values that should be there are there (the
 share that 40 CFR 50, appendix N asks of a day's hours; that figure is from memory, not from the document).
+
+The NowCast is a mean of the last twelve hours that gives the latest ones the more weight the more they
+differ: w = smallest / largest, at least 0.5; sum of c w^i over sum of w^i, c being the mean of the hour i
+hours ago (US EPA, "Transitioning to a new NowCast method", P100X0J6). That two of the last three hours must
+be there is from memory. Hours are those of the rules' time scale, not of the clock.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from dataclasses import dataclass
 
 BINS = 60
 COMPLETE = 0.75
+NOWCAST_HOURS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +27,23 @@ class Window:
     last_ms: int | None = None
 
 
-def add(window: Window, at_ms: int, value: float | None, over_s: float, every_s: float) -> Window:
+def add(
+    window: Window, at_ms: int, value: float | None, over_s: float, every_s: float, bins: int = BINS
+) -> Window:
     """The window after a value (None: one that was bad), without what is too old by now."""
     if window.last_ms is not None and at_ms <= window.last_ms:
         return window
-    bin_ms = _bin_ms(over_s, every_s)
+    bin_ms = _bin_ms(over_s, every_s, bins)
     number = at_ms // bin_ms
     first = number - round(over_s * 1000 / bin_ms) + 1
-    bins = [old for old in window.bins if old[0] >= first]
+    kept = [old for old in window.bins if old[0] >= first]
     if value is not None:
-        if bins and bins[-1][0] == number:
-            _, total, count = bins.pop()
-            bins.append((number, total + value, count + 1))
+        if kept and kept[-1][0] == number:
+            _, total, count = kept.pop()
+            kept.append((number, total + value, count + 1))
         else:
-            bins.append((number, value, 1))
-    return Window(tuple(bins), at_ms)
+            kept.append((number, value, 1))
+    return Window(tuple(kept), at_ms)
 
 
 def mean(window: Window, over_s: float, every_s: float) -> float | None:
@@ -46,5 +54,35 @@ def mean(window: Window, over_s: float, every_s: float) -> float | None:
     return sum(total for _, total, _ in window.bins) / count
 
 
-def _bin_ms(over_s: float, every_s: float) -> int:
-    return max(1, round(max(over_s / BINS, min(every_s, over_s)) * 1000))
+def change(window: Window, over_s: float, every_s: float) -> float | None:
+    """By how much the value has changed in `over_s`, up or down; None while too many values are missing."""
+    if mean(window, over_s, every_s) is None:
+        return None
+    bins = [total / count for _, total, count in window.bins]
+    return abs(bins[-1] - bins[0])
+
+
+def add_hour(window: Window, at_ms: int, value: float | None) -> Window:
+    """The window of a NowCast after a value: twelve whole hours and the one under way."""
+    return add(window, at_ms, value, (NOWCAST_HOURS + 1) * 3600.0, 0.0, NOWCAST_HOURS + 1)
+
+
+def nowcast(window: Window, every_s: float) -> float | None:
+    """The NowCast of the whole hours, or None while too many are missing."""
+    if window.last_ms is None:
+        return None
+    present = window.last_ms // 3_600_000
+    hours = {
+        present - 1 - number: total / count
+        for number, total, count in window.bins
+        if number < present and count >= COMPLETE * 3600 / every_s
+    }
+    if sum(ago in hours for ago in (0, 1, 2)) < 2:
+        return None
+    largest = max(hours.values())
+    weight = max(0.5, min(hours.values()) / largest) if largest > 0 else 1.0
+    return sum(c * weight**ago for ago, c in hours.items()) / sum(weight**ago for ago in hours)
+
+
+def _bin_ms(over_s: float, every_s: float, bins: int) -> int:
+    return max(1, round(max(over_s / bins, min(every_s, over_s)) * 1000))

@@ -109,36 +109,83 @@ def _against_every(at: Spot, key: str, expect: Expect, every_s: float) -> None:
 
 def _rules(draft: Draft) -> None:
     sound = {sensor.id: index for index, sensor in draft.sensors.items()}
-    declared = draft.declared("sensor")
+    declared, rules = draft.declared("sensor"), draft.declared("rule")
     for index, rule in list(draft.rules.items()):
         at = draft.at("rule", index)
-        if rule.above is None and rule.below is None:
-            at.spoil("above", "is missing, and so is below; add one of them")
-        elif rule.above is not None and rule.below is not None:  # outside of a band
-            least = rule.below + 2 * rule.hysteresis
-            if least >= rule.above:
-                text = f"{rule.above:g} leaves nothing between it and below, and the rule would never clear"
-                at.spoil("above", f"{text}; allowed is more than {least:g} (below + twice hysteresis)")
+        _kind(at, rule)
         if rule.sensor not in declared:
             at.spoil("sensor", f"there is no sensor {shown(rule.sensor)}{mean(rule.sensor, declared)}")
         elif rule.sensor not in sound:
             at.drop("sensor", f"sensor {shown(rule.sensor)}")
         else:
             _limit(draft, index, rule, draft.quantities[sound[rule.sensor]])
-            every_s = draft.sensors[sound[rule.sensor]].every_s
-            if rule.over_s is not None and rule.over_s < every_s:
-                text = f"{rule.over_s:g} s is shorter than the sensor's every ({every_s:g} s)"
-                at.spoil("over", f'{text}; write a longer time, or "reading"')
+            _looks_back(at, rule, draft.sensors[sound[rule.sensor]].every_s)
+        if rule.and_rule and rule.and_rule not in rules:
+            at.spoil("and", f"there is no rule {shown(rule.and_rule)}{mean(rule.and_rule, rules)}")
+        elif rule.and_rule == rule.id:
+            at.spoil("and", "is the rule itself; name another one, or take the key out")
         _tiers(draft, index, rule)
+
+
+def _kind(at: Spot, rule: Rule) -> None:
+    """A rule looks at one thing."""
+    asked = {
+        "above": rule.above is not None or rule.below is not None,
+        "change": rule.change is not None,
+        "no_data": rule.no_data_s is not None,
+        "fault": rule.fault,
+    }
+    kinds = [key for key, is_asked in asked.items() if is_asked]
+    if not kinds:
+        at.spoil("above", "is missing, and so is below; add one of them, or change, no_data or fault")
+        return
+    if len(kinds) > 1:
+        at.spoil(kinds[1], f"stands beside {kinds[0]}; a rule looks at one thing: make two rules")
+        return
+    if rule.above is not None and rule.below is not None:  # outside of a band
+        least = rule.below + 2 * rule.hysteresis
+        if least >= rule.above:
+            text = f"{rule.above:g} leaves nothing between it and below, and the rule would never clear"
+            at.spoil("above", f"{text}; allowed is more than {least:g} (below + twice hysteresis)")
+    has_limit = kinds[0] in ("above", "change")
+    for key in ("quantity", "unit") if has_limit else ():
+        if not getattr(rule, key):
+            at.spoil(key, "is missing; a rule with a limit needs quantity and unit, as the sensor has them")
+    if rule.change is not None and rule.hysteresis >= rule.change.amount:
+        at.spoil("hysteresis", f"{rule.hysteresis:g} is not less than change ({rule.change.amount:g})")
+    for key, is_asked in (("over", rule.over_s is not None), ("nowcast", rule.nowcast)):
+        if is_asked and kinds[0] != "above":
+            at.spoil(key, f"means nothing to a rule with {kinds[0]}; take it out")
+    if rule.nowcast and rule.over_s is not None:
+        at.spoil("nowcast", "stands beside over; take one of them out")
+
+
+def _looks_back(at: Spot, rule: Rule, every_s: float) -> None:
+    """What a rule looks back at needs readings."""
+    if rule.over_s is not None and rule.over_s < every_s:
+        text = f"{rule.over_s:g} s is shorter than the sensor's every ({every_s:g} s)"
+        at.spoil("over", f'{text}; write a longer time, or "reading"')
+    if rule.change is not None and rule.change.per_s < 4 * every_s:
+        text = f"{rule.change.per_s:g} s has less than four readings"
+        at.spoil("change", f'{text}; write for example "{rule.change.amount:g} / {4 * every_s:g} s"')
+    if rule.nowcast and every_s > 900:
+        at.spoil("nowcast", f"needs four readings an hour; the sensor has one each {every_s:g} s")
+    if rule.no_data_s is not None and rule.no_data_s < 2 * every_s:
+        text = f"{rule.no_data_s:g} s has less than two readings; write {2 * every_s:g} s or more"
+        at.spoil("no_data", text)
 
 
 def _limit(draft: Draft, index: int, rule: Rule, quantities: tuple[Quantity, ...]) -> None:
     at = draft.at("rule", index)
+    if not rule.quantity:
+        if rule.unit and index in draft.rules:
+            at.spoil("unit", "stands without quantity; add quantity, or take unit out")
+        return
     quantity = next((q for q in quantities if q.name == rule.quantity), None)
     if quantity is None:
         hint = mean(rule.quantity, [q.name for q in quantities])
         at.spoil("quantity", f'sensor "{rule.sensor}" does not measure {shown(rule.quantity)}{hint}')
-    elif quantity.unit != rule.unit:
+    elif quantity.unit != rule.unit and (rule.unit or rule.no_data_s is None):
         text = f'{shown(rule.unit)} is not the unit of {rule.quantity} at sensor "{rule.sensor}"'
         at.spoil("unit", f'{text}; allowed is "{quantity.unit}"')
 

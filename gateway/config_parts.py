@@ -304,10 +304,27 @@ class Rule(Part):
 
     id: _Id
     sensor: str
-    quantity: str
-    unit: str
+    quantity: str = ""
+    unit: str = ""
+    """Both belong to a limit or a change; no_data may have a quantity, else it looks at the whole sensor."""
     above: float | None = None
     below: float | None = None
+def _season(given: Any) -> tuple[int, ...]:
+    """The months of "5-9", or of "11-3" over the new year."""
+    first, dash, last = given.replace(" ", "").partition("-") if isinstance(given, str) else ("", "", "")
+    ends = [int(m) for m in (first, last if dash else first) if m.isdecimal() and 1 <= int(m) <= 12]
+    if len(ends) != 2:
+        raise ValueError(f'{shown(given)} is no season; write months from 1 to 12: "5-9", or "11-3"')
+    return tuple((ends[0] - 1 + i) % 12 + 1 for i in range((ends[1] - ends[0]) % 12 + 1))
+
+
+class Hours(Part):
+    """The hours of the day in which a rule's alarms are told. Minutes after midnight, station time."""
+
+    from_min: Annotated[int, BeforeValidator(words.time_of_day)] = Field(alias="from")
+    to_min: Annotated[int, BeforeValidator(words.time_of_day)] = Field(alias="to")
+
+
     """Both: an alarm outside of the band between them."""
     hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
     over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
@@ -318,12 +335,26 @@ class Rule(Part):
     send: Annotated[tuple[Tier, ...], BeforeValidator(_tiers)] = ()
 
 
+    change: Annotated[Rate | None, BeforeValidator(words.rate)] = None
+    """More than so much, up or down, in so long."""
+    no_data_s: Annotated[float | None, words.within("10 s", "30 d")] = Field(None, alias="no_data")
+    """No good value for so long."""
+    fault: bool = False
+    """The instrument is ill or does not answer."""
 class Web(Part):
     """[web]"""
 
+    nowcast: bool = False
+    """Look at the NowCast of the last twelve hours."""
+    and_rule: str = Field("", alias="and")
+    """Another rule that must be an alarm as well."""
     listen: Annotated[tuple[str, int], BeforeValidator(words.listen)] = ("127.0.0.1", 8080)
     password: Secret | None = None
+    latching: bool = False
+    """Stands until somebody has acknowledged it."""
 
+    season: Annotated[tuple[int, ...], BeforeValidator(_season)] = ()
+    hours: Hours | None = None
 
 ONCE: dict[str, type[Part]] = {
     "station": General, "journal": Journal, "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms, "web": Web

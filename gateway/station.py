@@ -17,15 +17,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from alerts.messages import packaged
-from alerts.policy import Contact, Quiet
-from alerts.rules import Kind, Priority, Rule, RuleError, Tier
-from alerts.watch import Watch
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms import AlarmFold, SmsSender
+from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
@@ -253,64 +249,6 @@ class _Beat:
 
     def __call__(self, within_s: float) -> None:
         self._pulse.beat(self._part, within_s)
-
-
-def watch(wanted: config.Station) -> Watch:
-    """The rules, contacts and texts of a station, as the alarms want them. Raises ConfigError."""
-    every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
-    digits = {
-        (sensor, quantity.name): quantity.digits
-        for sensor, quantities in wanted.quantities.items()
-        for quantity in quantities
-    }
-    rules, wrong = [], []
-    for rule in wanted.rules:
-        try:
-            rules.append(_rule(rule, every_s[rule.sensor], digits[rule.sensor, rule.quantity]))
-        except RuleError as e:
-            wrong.append(f"{wanted.file.name}: {e}")
-    if wrong:
-        raise ConfigError(wrong)
-    contacts = [
-        Contact(
-            id=contact.id,
-            phone=contact.phone,
-            language=contact.language or wanted.language,
-            quiet=Quiet(contact.quiet.from_min, contact.quiet.to_min, Priority(contact.quiet.unless))
-            if contact.quiet
-            else None,
-        )
-        for contact in wanted.contacts
-    ]
-    texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
-    return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone))
-
-
-def _rule(rule: config.Rule, every_s: float, digits: int) -> Rule:
-    return Rule(
-        id=rule.id,
-        sensor=rule.sensor,
-        kind=_kind(rule),
-        quantity=rule.quantity,
-        unit=rule.unit,
-        low=rule.below,
-        high=rule.above,
-        hysteresis=rule.hysteresis,
-        on_delay_s=rule.on_delay_s,
-        off_delay_s=rule.off_delay_s,
-        priority=Priority(rule.priority),
-        over_s=rule.over_s or 0.0,
-        every_s=every_s,
-        gap_s=max(10.0, 3 * every_s),
-        digits=digits,
-        send=tuple(Tier(tier.contacts, tier.after_s) for tier in rule.send),
-    )
-
-
-def _kind(rule: config.Rule) -> Kind:
-    if rule.above is not None and rule.below is not None:
-        return Kind.OUTSIDE
-    return Kind.ABOVE if rule.above is not None else Kind.BELOW
 
 
 class _WrongPin:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alerts.rules import Kind
 from drivers.link import Line
+from gateway.alarms_config import watch
 from gateway.config import Rate, Station, load
 from gateway.config_parts import Send
 from gateway.errors import ConfigError
@@ -270,6 +272,45 @@ def test_where_the_data_lie(
 def test_a_rule_with_a_band(tmp_path: Path) -> None:
     [rule] = read(tmp_path, HEAD + RIVER + RULE + "below = 1\nhysteresis = 2\n").rules
     assert (rule.below, rule.above, rule.hysteresis) == (1, 50, 2)
+
+
+def test_rules_of_every_kind(tmp_path: Path) -> None:
+    rest = """[[rule]]
+id = "silent"
+sensor = "turb1"
+no_data = "5 min"
+[[rule]]
+id = "no-turbidity"
+sensor = "turb1"
+quantity = "turbidity"
+no_data = "1 h"
+[[rule]]
+id = "ill"
+sensor = "turb1"
+fault = true
+latching = true
+[[rule]]
+id = "jump"
+sensor = "ph1"
+quantity = "ph"
+unit = "pH"
+change = "1.5 / 10 min"
+and = "turbid"
+season = "11-3"
+hours = { from = "08:00", to = "18:00" }
+"""
+    station = read(tmp_path, HEAD + RIVER + RULE + rest)
+    rules = watch(station).rules
+    assert [(rule.id, rule.kind, rule.no_data_s, rule.latching) for rule in rules.values()] == [
+        ("turbid", Kind.ABOVE, 600, False),
+        ("silent", Kind.NO_DATA, 300, False),
+        ("no-turbidity", Kind.NO_DATA, 3600, False),
+        ("ill", Kind.FAULT, 600, True),
+        ("jump", Kind.ABOVE, 600, False),
+    ]
+    jump = rules["jump"]
+    assert (jump.high, jump.change_s, jump.and_rule) == (1.5, 600.0, "turbid")
+    assert (jump.months, jump.hours) == ((11, 12, 1, 2, 3), (480, 1080))
 
 
 # ── warnings: it runs, but look ──

@@ -25,7 +25,7 @@ from alerts.rules import (
     standing,
     step,
 )
-from alerts.window import Window, add, mean
+from alerts.window import Window, add, add_hour, change, mean, nowcast
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.toml"))
 HIGH = Rule(
@@ -53,7 +53,7 @@ def test_a_case_tells_what_is_missing_and_what_is_too_much() -> None:
         ('"20 for 5 min"', '"20 during 5 min"', "is not understood"),
         ('"20 for 5 min"', '"20 for 5 weeks"', "is no duration"),
         ("above = 50", "abowe = 50", "abowe: not known; allowed are above"),
-        ("above = 50", "", "one of above, below, no_data, fault is needed"),
+        ("above = 50", "", "one of above, below, change, no_data, fault is needed"),
         ('every = "10 s"\nvalues', 'every = "0 s"\nvalues', "above zero"),
         ('start = "2026-11-23 14:00"', "start = 5", "see alerts/README.md"),
         ("hysteresis = 5", "hysteresis = -1", "0 or more is allowed"),
@@ -224,6 +224,62 @@ def test_mean_is_that_of_the_values_in_the_window(steps: list[tuple[int, float]]
             assert got is None
         else:
             assert got == pytest.approx(sum(v for _, v in seen) / len(seen))
+
+
+def test_a_change_in_ten_minutes() -> None:
+    window = Window()
+    for i in range(61):
+        window = add(window, i * 10_000, 20 + i / 2, 600, 10)
+    assert change(window, 600, 10) == pytest.approx(29.5)  # a bin is ten seconds: from the second to the last
+    for i in range(61, 121):
+        window = add(window, i * 10_000, 50 - (i - 60), 600, 10)
+    assert change(window, 600, 10) == pytest.approx(59)  # down counts as up does
+    assert change(add(Window(), 0, 5, 600, 10), 600, 10) is None
+
+
+def hours(*means: float | None) -> Window:
+    """Hour after hour, a value a minute; None: none."""
+    window = Window()
+    for hour, c in enumerate(means):
+        for minute in range(60):
+            window = add_hour(window, (hour * 60 + minute) * 60_000, c)
+    return add_hour(window, len(means) * 3_600_000, None)
+
+
+@pytest.mark.parametrize(
+    ("means", "result"),
+    [
+        ((13, 16, 10, 21, 74, 64, 53, 82, 90, 75, 80, 50), 64.26),  # w = 10/90, so 0.5: worked out by hand
+        ((10.0,) * 12, 10.0),
+        ((20.0, 40.0), (40 + 20 * 0.5) / 1.5),
+        ((20.0, 40.0, None), (40 * 0.5 + 20 * 0.25) / 0.75),
+        ((20.0, None, None), None),
+        ((40.0, None, None, 20.0, 20.0), (20 + 20 * 0.5 + 40 * 0.5**4) / (1 + 0.5 + 0.5**4)),
+        ((0.0, 0.0), 0.0),
+        ((500.0, *(10.0,) * 12), 10.0),  # thirteen hours ago is forgotten
+    ],
+)
+def test_nowcast(means: tuple[float | None, ...], result: float | None) -> None:
+    got = nowcast(hours(*means), 60)
+    assert got == (None if result is None else pytest.approx(result, abs=0.005))
+
+
+def test_an_hour_with_too_few_values_is_no_hour() -> None:
+    window = hours(10, 10)
+    for minute in range(61, 100):
+        window = add_hour(window, (120 + minute) * 60_000, 90)
+    window = add_hour(window, 5 * 3_600_000, None)
+    assert nowcast(window, 60) is None  # 39 of 60, and the hour before it has none
+
+
+def test_a_rule_that_waits_for_another() -> None:
+    rule = Rule("r", "s", Kind.ABOVE, "x", high=50, and_rule="rain")
+    state = step(rule, State(), 0, Observation(0, Quality.GOOD, 80), allowed=False)
+    assert state.phase is Phase.NORMAL
+    state = step(rule, state, 1000, Observation(1000, Quality.GOOD, 80))
+    assert state.phase is Phase.ACTIVE
+    state = step(rule, state, 2000, Observation(2000, Quality.GOOD, 80), allowed=False)
+    assert state.phase is Phase.NORMAL
 
 
 OBSERVATIONS = st.lists(

@@ -1,0 +1,81 @@
+"""The alarms' part of station.toml as alerts.watch wants it: rules, contacts, texts."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from alerts.messages import packaged
+from alerts.policy import Contact, Quiet
+from alerts.rules import Kind, Priority, Rule, RuleError, Tier
+from alerts.watch import Watch
+from gateway import config
+from gateway.errors import ConfigError
+
+
+def watch(wanted: config.Station) -> Watch:
+    """The rules, contacts and texts of a station, as the alarms want them. Raises ConfigError."""
+    every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
+    digits = {
+        (sensor, quantity.name): quantity.digits
+        for sensor, quantities in wanted.quantities.items()
+        for quantity in quantities
+    }
+    rules, wrong = [], []
+    for rule in wanted.rules:
+        try:
+            rules.append(_rule(rule, every_s[rule.sensor], digits.get((rule.sensor, rule.quantity), 1)))
+        except RuleError as e:
+            wrong.append(f"{wanted.file.name}: {e}")
+    if wrong:
+        raise ConfigError(wrong)
+    contacts = [
+        Contact(
+            id=contact.id,
+            phone=contact.phone,
+            language=contact.language or wanted.language,
+            quiet=Quiet(contact.quiet.from_min, contact.quiet.to_min, Priority(contact.quiet.unless))
+            if contact.quiet
+            else None,
+        )
+        for contact in wanted.contacts
+    ]
+    texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
+    return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone))
+
+
+def _rule(rule: config.Rule, every_s: float, digits: int) -> Rule:
+    return Rule(
+        id=rule.id,
+        sensor=rule.sensor,
+        kind=_kind(rule),
+        quantity=rule.quantity,
+        unit=rule.unit,
+        low=rule.below,
+        high=rule.change.amount if rule.change else rule.above,
+        hysteresis=rule.hysteresis,
+        on_delay_s=rule.on_delay_s,
+        off_delay_s=rule.off_delay_s,
+        latching=rule.latching,
+        priority=Priority(rule.priority),
+        no_data_s=rule.no_data_s or 600.0,
+        over_s=rule.over_s or 0.0,
+        nowcast=rule.nowcast,
+        change_s=rule.change.per_s if rule.change else 0.0,
+        and_rule=rule.and_rule,
+        every_s=every_s,
+        gap_s=max(10.0, 3 * every_s),
+        digits=digits,
+        months=rule.season,
+        hours=(rule.hours.from_min, rule.hours.to_min) if rule.hours else None,
+        send=tuple(Tier(tier.contacts, tier.after_s) for tier in rule.send),
+    )
+
+
+def _kind(rule: config.Rule) -> Kind:
+    if rule.no_data_s is not None:
+        return Kind.NO_DATA
+    if rule.fault:
+        return Kind.FAULT
+    if rule.above is not None and rule.below is not None:
+        return Kind.OUTSIDE
+    return Kind.BELOW if rule.below is not None else Kind.ABOVE
