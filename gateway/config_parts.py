@@ -299,16 +299,6 @@ def _over(given: Any) -> float | None:
     return over_s
 
 
-class Rule(Part):
-    """[[rule]]: when it is an alarm, and who is told."""
-
-    id: _Id
-    sensor: str
-    quantity: str = ""
-    unit: str = ""
-    """Both belong to a limit or a change; no_data may have a quantity, else it looks at the whole sensor."""
-    above: float | None = None
-    below: float | None = None
 def _season(given: Any) -> tuple[int, ...]:
     """The months of "5-9", or of "11-3" over the new year."""
     first, dash, last = given.replace(" ", "").partition("-") if isinstance(given, str) else ("", "", "")
@@ -325,36 +315,46 @@ class Hours(Part):
     to_min: Annotated[int, BeforeValidator(words.time_of_day)] = Field(alias="to")
 
 
+class Rule(Part):
+    """[[rule]]: when it is an alarm, and who is told."""
+
+    id: _Id
+    sensor: str
+    quantity: str = ""
+    unit: str = ""
+    """Both belong to a limit or a change; no_data may have a quantity, else it looks at the whole sensor."""
+    above: float | None = None
+    below: float | None = None
     """Both: an alarm outside of the band between them."""
-    hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
-    over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
-    """An average's length; None: every reading counts."""
-    on_delay_s: Annotated[float, words.within("0 s", "1 d")] = Field(0.0, alias="on_delay")
-    off_delay_s: Annotated[float, words.within("0 s", "1 d")] = Field(0.0, alias="off_delay")
-    priority: Priority = "high"
-    send: Annotated[tuple[Tier, ...], BeforeValidator(_tiers)] = ()
-
-
     change: Annotated[Rate | None, BeforeValidator(words.rate)] = None
     """More than so much, up or down, in so long."""
     no_data_s: Annotated[float | None, words.within("10 s", "30 d")] = Field(None, alias="no_data")
     """No good value for so long."""
     fault: bool = False
     """The instrument is ill or does not answer."""
-class Web(Part):
-    """[web]"""
-
+    hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
+    over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
+    """An average's length; None: every reading counts."""
     nowcast: bool = False
     """Look at the NowCast of the last twelve hours."""
     and_rule: str = Field("", alias="and")
     """Another rule that must be an alarm as well."""
-    listen: Annotated[tuple[str, int], BeforeValidator(words.listen)] = ("127.0.0.1", 8080)
-    password: Secret | None = None
+    on_delay_s: Annotated[float, words.within("0 s", "1 d")] = Field(0.0, alias="on_delay")
+    off_delay_s: Annotated[float, words.within("0 s", "1 d")] = Field(0.0, alias="off_delay")
     latching: bool = False
     """Stands until somebody has acknowledged it."""
-
+    priority: Priority = "high"
     season: Annotated[tuple[int, ...], BeforeValidator(_season)] = ()
     hours: Hours | None = None
+    send: Annotated[tuple[Tier, ...], BeforeValidator(_tiers)] = ()
+
+
+class Web(Part):
+    """[web]"""
+
+    listen: Annotated[tuple[str, int], BeforeValidator(words.listen)] = ("127.0.0.1", 8080)
+    password: Secret | None = None
+
 
 ONCE: dict[str, type[Part]] = {
     "station": General, "journal": Journal, "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms, "web": Web
