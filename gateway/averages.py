@@ -198,7 +198,7 @@ class AveragesFold:
                     ] = -NEVER_MS  # said with the next tick, once for all that came till then
                     continue
             if not at.synced:
-                window.synced = False
+                window.synced, window.unsure = False, (at.boot, at.utc_ms - at.mono_ms)
             _add(window.sums, plain, special, bad)
 
     def _window(
@@ -285,8 +285,9 @@ class AveragesFold:
             if not window.sums:
                 continue
             values = {name: self._mean(sensor, heard, window, name, s) for name, s in window.sums.items()}
-            mono_ms = at.mono_ms - (at.utc_ms - window.end_ms)
-            end = Stamp(window.end_ms, at.boot, mono_ms, window.synced and at.synced)
+            # By the clock that its readings were stamped with: it may have been set since, in another boot.
+            boot, offset_ms = window.unsure or (at.boot, at.utc_ms - at.mono_ms)
+            end = Stamp(window.end_ms, boot, window.end_ms - offset_ms, window.synced)
             given.append(
                 Average(
                     sensor, heard.model, heard.medium, end, window.start_ms, length_s, values, window.given

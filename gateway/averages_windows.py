@@ -26,6 +26,8 @@ class Window(msgspec.Struct, array_like=True):
     given: int = 0
     changed: bool = False
     synced: bool = True
+    unsure: tuple[str, int] | None = None
+    """Where `synced` is false: the boot of the last unsynced reading, and its UTC minus that boot's clock."""
 
 
 class Course(msgspec.Struct, array_like=True):
@@ -70,6 +72,7 @@ def kept(heard: Heard) -> list[object]:
                     w.given,
                     w.changed,
                     w.synced,
+                    *([w.unsure] if w.unsure else []),
                 ]
                 for w in course.windows
             ],

@@ -29,6 +29,7 @@ import ctypes
 import logging
 import time
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -124,6 +125,7 @@ class Clock:
         self.boot = self._machine.boot()
         self._offset_ms: int | None = None
         self._asked_ms = 0
+        self._first_ms = self._machine.read_ms()[1]
         self._rtc_asked_ms: int | None = None
         self._rtc_agrees = False
 
@@ -134,6 +136,7 @@ class Clock:
         last_ms = self._offset_ms
         if (
             last_ms is None
+            or mono_ms < self._first_ms + ASK_AGAIN_MS  # the memory may come only after the first stamp
             or mono_ms - self._asked_ms >= ASK_AGAIN_MS
             or not -NOTICE_MS <= offset_ms - last_ms <= NOTICE_MS
         ):
@@ -209,10 +212,15 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def kernel_synced() -> bool:
     """Whether something keeps the kernel's clock right. False where the kernel cannot be asked."""
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: read only, needs no privilege
-    if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
+    if _libc().adjtimex(timex) < 0:
         return False
     status = int.from_bytes(timex.raw[_STATUS_AT : _STATUS_AT + 4], "little", signed=True)
     return not status & _STA_UNSYNC

@@ -4,9 +4,9 @@
 
 Strict (`check`, and everything a person starts): any mistake raises ConfigError. Lenient (`run`): what can
 run, runs. A mistake then sets aside only the part it is in, and what stands on that part: a sensor, a rule,
-a sink; a broken [journal] falls back to its defaults. `Station.left_out` has the lines. Fatal in both: no
-TOML, no [station] with an id, no sensor at all. Of two parts that clash (one port, one address, one id) the
-later one is set aside.
+a sink; a broken [journal] or [clock] falls back to its defaults. `Station.left_out` has the lines. Fatal in
+both: no TOML, no [station] with an id, no sensor at all. Of two parts that clash (one port, one address, one
+id) the later one is set aside.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gateway.config_lines import KINDS, Mistake, from_pydantic, mean, toml_mista
 from gateway.config_parts import (
     ONCE,
     Bus,
+    Clock,
     Contact,
     Expect,
     General,
@@ -46,8 +47,8 @@ from gateway.config_words import Place, Rate
 from gateway.errors import ConfigError
 
 __all__ = [
-    "Bus", "Contact", "Expect", "Influxdb", "Journal", "Mqtt", "Rate", "Rule", "Send", "Sensor", "Sms",
-    "Station", "Tier", "Web", "Wire", "load",
+    "Bus", "Clock", "Contact", "Expect", "Influxdb", "Journal", "Mqtt", "Rate", "Rule", "Send", "Sensor",
+    "Sms", "Station", "Tier", "Web", "Wire", "load",
 ]  # fmt: skip
 
 FILE_LIMIT = 1_000_000
@@ -69,6 +70,7 @@ class Station:
     longitude: float | None
     data: Path
     """The folder of journal, keys and ledger. It need not exist yet."""
+    clock: Clock
     journal: Journal
     wires: tuple[Wire, ...]
     """Every port that is read: the buses, and the sensors alone on a port."""
@@ -119,6 +121,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
         latitude=general.latitude,
         longitude=general.longitude,
         data=_data_folder(general.data, folder, place.environment),
+        clock=draft.clock or Clock.model_validate({}),
         journal=draft.journal or Journal.model_validate({}),
         wires=tuple(wire for wire in _settled(draft) if wire.sensors),
         sensors=tuple(draft.sensors.values()),
@@ -197,6 +200,7 @@ def _parts(draft: Draft, place: Place) -> bool:
     if "station" not in draft.data:
         draft.mistakes.append(Mistake("station", None, "", 'is missing; add [station] with id = "…"'))
     draft.general = cast(General | None, once.get("station"))
+    draft.clock = cast(Clock | None, once.get("clock"))
     draft.journal = cast(Journal | None, once.get("journal"))
     draft.mqtt = cast(Mqtt | None, once.get("mqtt"))
     draft.influxdb = cast(Influxdb | None, once.get("influxdb"))

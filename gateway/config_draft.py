@@ -10,7 +10,7 @@ from drivers.base import Quantity
 from drivers.catalogue import Model
 from drivers.link import Line
 from gateway.config_lines import Mistake
-from gateway.config_parts import Bus, Contact, General, Influxdb, Journal, Mqtt, Rule, Sensor, Sms, Web
+from gateway.config_parts import Bus, Clock, Contact, General, Influxdb, Journal, Mqtt, Rule, Sensor, Sms, Web
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Draft:
     data: dict[str, Any]
     folders: tuple[Path, ...]
     general: General | None = None
+    clock: Clock | None = None
     journal: Journal | None = None
     mqtt: Mqtt | None = None
     influxdb: Influxdb | None = None

@@ -59,6 +59,15 @@ class Journal(Part):
     """What a power cut may lose at most."""
 
 
+class Clock(Part):
+    """[clock]: who says that the system clock is right, and how long readings wait for it."""
+
+    source: Literal["ntp", "rtc", "trust"] = "ntp"
+    """The kernel's word; a hardware clock's too; or the owner's."""
+    hold_s: Annotated[float, words.within("0 s", "30 d")] = Field(3600.0, alias="hold")
+    """How long a sink waits for the right time of what was read; then it gets it undated."""
+
+
 class LineKeys(Part):
     """The keys of a port, at a [[bus]] or at a [[sensor]] alone on its wire. None: as the instrument leaves
     the factory.
@@ -357,7 +366,8 @@ class Web(Part):
 
 
 ONCE: dict[str, type[Part]] = {
-    "station": General, "journal": Journal, "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms, "web": Web
+    "station": General, "clock": Clock, "journal": Journal, "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms,
+    "web": Web,
 }  # fmt: skip
 """The sections that stand once: [mqtt]."""
 SEVERAL: dict[str, type[Part]] = {"bus": Bus, "sensor": Sensor, "contact": Contact, "rule": Rule}

@@ -23,8 +23,9 @@ import random as _random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway.backfill import Pace, Stretches, is_young, live_edge
+from gateway.backfill import Pace, Stretches, end, is_young, live_edge
 from gateway.budget import Budget
+from gateway.dating_release import LOOK_S, Release
 from gateway.errors import Refused, Unreachable
 from gateway.follow_lane import Batch, Journal, Lane
 from gateway.follow_sink import Progress as Progress
@@ -63,10 +64,13 @@ class Follower:
         stamp: Callable[[], Stamp],
         random: Callable[[], float] = _random.random,
         budget: Budget | None = None,
+        release: Release | None = None,
     ) -> None:
         self.name = name
         self.sink = sink
         self.budget = budget
+        self._release = release
+        self._take = release.take if release is not None else _as_it_is
         self._progress = Progress()
         self._journal = journal
         self._stamp = stamp
@@ -85,6 +89,8 @@ class Follower:
         """How it is doing, as of now."""
         progress = self._progress
         progress.history = self._history.owed
+        progress.held = self._journal.committed_seq - self._live.read_seq if self._live.held else 0
+        progress.held += sum(end(lane) - lane.read_seq for lane in self._history.lanes if lane.held)
         progress.backlog = max(self._journal.committed_seq - self._live.done_seq, 0) + progress.history
         return progress
 
@@ -144,6 +150,11 @@ class Follower:
         else:
             dues_s = [self._beat_due_s] if every_s is not None else []
             dues_s += [self._pace.due_s] if history is not None else []
+            if live.held is not None:
+                await self._look(live.held)
+                dues_s.append(loop.time() + LOOK_S)
+                await asyncio.sleep(min(dues_s) - loop.time())
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(dues_s, default=None)):
                     await self._journal.more(live.read_seq)
@@ -175,9 +186,13 @@ class Follower:
         loop = asyncio.get_running_loop()
         if not lane.flying:
             records = min(self._pace.records, self.sink.batch_records)
-            batch = await lane.read(records, self.sink.batch_bytes, self._wanted)
+            batch = await lane.read(records, self.sink.batch_bytes, self._wanted, self._take)
+            if lane.held is not None:
+                await self._look(lane.held)
             if batch is None or not batch.parts:
                 self._finish(lane, batch.last_seq if batch is not None else lane.read_seq)
+                if lane.held is not None:
+                    self._pace.due_s = loop.time() + LOOK_S
                 return
             lane.flying.append(batch)
         slice_, began_s = lane.flying[0], loop.time()
@@ -187,7 +202,8 @@ class Follower:
     async def _fill(self, lane: Lane) -> None:
         """Start what may fly: all batches, or only the first while the far side is away."""
         while len(lane.flying) < (self.sink.in_flight if self._outage is None else 1):
-            batch = await lane.read(self.sink.batch_records, self.sink.batch_bytes, self._wanted)
+            sink = self.sink
+            batch = await lane.read(sink.batch_records, sink.batch_bytes, self._wanted, self._take)
             if batch is None:
                 break
             if batch.parts:
@@ -211,6 +227,14 @@ class Follower:
         if record.seq in self._settled:
             return False
         return type(body) is Reading or not self._own_refusal(body)
+
+    async def _look(self, held: Record) -> None:
+        if self._release is not None:
+            await self._release.look(held, self._reachable)
+
+    async def _reachable(self) -> bool:
+        """Whether the far side is there, as far as can be told without sending anything."""
+        return self._outage is None and (self.sink.beat_s is not None or await self.sink.knock())
 
     def _start(self, lane: Lane, batch: Batch) -> asyncio.Task[None]:
         if batch.task is None:
@@ -378,6 +402,10 @@ async def follow(
 ) -> None:
     """Follow the journal until cancelled, for whoever needs no counters. See `Follower`."""
     await Follower(journal, name, sink, stamp=stamp, random=random).run()
+
+
+def _as_it_is(record: Record) -> Record:
+    return record
 
 
 def _succeeded(task: asyncio.Task[None]) -> bool:

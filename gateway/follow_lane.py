@@ -58,6 +58,8 @@ class Lane:
         self.done_seq = seq
         self.end_seq = end_seq
         self.flying: deque[Batch] = deque()
+        self.held: Record | None = None
+        """Where the last `read` stopped because that record must wait; None: it did not."""
         self._journal = journal
         self._read_seq = seq
 
@@ -71,8 +73,17 @@ class Lane:
         """Whether everything up to its end is done."""
         return self.end_seq is not None and self.done_seq >= self.end_seq
 
-    async def read(self, records: int, size_bytes: int, wanted: Callable[[Record], bool]) -> Batch | None:
-        """The next batch, by count and by bytes; None when there is nothing beyond."""
+    async def read(
+        self,
+        records: int,
+        size_bytes: int,
+        wanted: Callable[[Record], bool],
+        take: Callable[[Record], Record | None] = lambda record: record,
+    ) -> Batch | None:
+        """The next batch, by count and by bytes; None when there is nothing beyond. `take` makes of a record
+        what the sink is to have; None when this record, and all behind it, must wait.
+        """
+        self.held = None
         chosen: list[Record] = []
         size, seq, full = 0, self._read_seq, False
         while not full and not (self.end_seq is not None and seq >= self.end_seq):
@@ -90,7 +101,11 @@ class Lane:
                     full = len(chosen) >= records or (bool(chosen) and size + weight > size_bytes)
                     if full:
                         break
-                    chosen.append(record)
+                    ready = take(record)
+                    if ready is None:
+                        self.held, full = record, True
+                        break
+                    chosen.append(ready)
                     size += weight
                 seq = record.seq
             if not chosen and seq - self._read_seq >= 10 * READ_RECORDS:

@@ -72,6 +72,8 @@ class Progress:
     """Committed journal records that the follower is not yet done with."""
     history: int = 0
     """Those of them that are owed as history, while what is new goes first."""
+    held: int = 0
+    """Those that wait until the clock is right."""
     attempts: int = 0
     """Failures in a row; 0 while the far side answers."""
     down_since_ms: int | None = None

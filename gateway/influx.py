@@ -15,6 +15,7 @@ An average stands at its window's start, as `GROUP BY time(1m)` puts its own, so
 
     water_1min,station=kyia-1,sensor=ph1 ph=7.1,ph_min=7.0,ph_max=7.2,ph_n=6i,ph_of=6i,ph_flag=1i,revision=0i
 
+A point whose time was put right afterwards, or is not known, says how far it may be off: uncertainty_ms=80i.
 The event "flagged" also writes the corrected flag over the one of its point, in which the rest stays:
 
     water,station=kanysh-kyia-1,sensor=ph1 ph_flag=4i 1795428000000000000
@@ -31,12 +32,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from gateway.errors import Refused, Unreachable
-from gateway.model import Average, Body, Event, Flag, Reading, Record
+from gateway.influx_lines import Lines as Lines
+from gateway.model import Average, Body, Event, Reading, Record
 from gateway.tcp import SYN_BYTES, Carried, opens
 
 log = logging.getLogger(__name__)
@@ -49,9 +51,9 @@ waits for.
 """
 HANGING_LIMIT = 6
 """Requests that outlived their deadline and still hold a thread; with so many no new one is begun."""
-DETAIL_LIMIT = 32 * 1024
-"""Bytes of an event's detail; InfluxDB 1 takes strings up to 64 KB."""
 SAY_EVERY_S = 3600.0
+DAMAGED = ("gzip", "flate", "unexpected EOF")
+"""In a 400: the request did not arrive as it was sent, which its gzip checksum tells (RFC 1952, 2.3.1)."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -159,10 +161,9 @@ class InfluxSink:
         return
 
     async def knock(self) -> bool:
-        if self._door is None:
-            return False
-        self._door.carried.add(2 * SYN_BYTES)
-        return await opens(*self._door.address)
+        door = await asyncio.to_thread(self._opened)
+        door.carried.add(2 * SYN_BYTES)
+        return await opens(*door.address)
 
     def remarks(self) -> Iterable[tuple[str, dict[str, object]]]:
         """That points were too old for the database: at once, then at most hourly with the sum."""
@@ -193,10 +194,7 @@ class InfluxSink:
 
     def _post(self, records: Sequence[Record], precision: str) -> Answer:
         """In the thread: make the lines and write them; create a missing database, once."""
-        with self._making:
-            if self._door is None:
-                self._door = self._make_door()
-        door = self._door
+        door = self._opened()
         lines = self._lines.join(records)
         if not lines:
             return Answer(204, "")
@@ -207,6 +205,12 @@ class InfluxSink:
                 log.warning("influxdb: %s did not exist and was created", door.where)
                 answer = door.write(lines, precision)
         return answer
+
+    def _opened(self) -> Door:
+        with self._making:
+            if self._door is None:
+                self._door = self._make_door()
+        return self._door
 
     def _judge(self, answer: Answer, records: int) -> None:
         """Return when it was written. Raises Unreachable or Refused."""
@@ -222,6 +226,8 @@ class InfluxSink:
                 self.too_old += points
                 self._unsaid += points
                 return  # the others are written; these the database will never keep, by its owner's wish
+            if "unable to parse" not in text and any(damage in answer.text for damage in DAMAGED):
+                raise Unreachable(f"{said}: damaged on the way")
             raise Refused(said)
         if status == 413:
             self.batch_bytes = max(self.batch_bytes // 2, 4096)
@@ -279,136 +285,11 @@ class InfluxSink:
             return await future
 
 
-class Lines:
-    """Makes line protocol of records. Pure; keeps the escaped names."""
-
-    def __init__(self, station: str) -> None:
-        self._station = f",station={_tag(station)}"
-        self._heads: dict[tuple[str, str], str] = {}
-        self._fields: dict[str, tuple[str, str, str]] = {}
-
-    def join(self, records: Iterable[Record]) -> bytes:
-        """One line each; records without a number and a flag give none."""
-        lines = []
-        for record in records:
-            body = record.body
-            if isinstance(body, Reading):
-                line = self.reading(body)
-            elif isinstance(body, Average):
-                line = self.average(body)
-            else:
-                line = self.event(record.seq, body)
-            if line:
-                lines.append(line)
-        return "\n".join(lines).encode("utf-8", "replace")
-
-    def reading(self, reading: Reading) -> str:
-        """The line of a reading, in ms; "" when it holds no value. What is no number gets flag 9 alone."""
-        key = (reading.medium, reading.sensor)
-        head = self._heads.get(key)
-        if head is None:
-            head = f"{_measurement(reading.medium)}{self._station}{_tag_if('sensor', reading.sensor)} "
-            self._heads[key] = head
-        known = self._fields
-        fields = []
-        for name, v in reading.values.items():
-            try:
-                value_is, raw_is, flag_is = known[name]
-            except KeyError:
-                value_is, raw_is, flag_is = self._name(name)
-            fields.append(f"{value_is}{v.value!r}{raw_is}{v.raw!r}{flag_is}{v.flag}i")
-        if not fields:
-            return ""
-        line = f"{head}{','.join(fields)} {reading.at.utc_ms}"
-        # Looking at the text once costs less than at each number; a name with these letters only costs time.
-        return self._without_nan(head, reading) if "nan" in line or "inf" in line else line
-
-    def average(self, average: Average) -> str:
-        """The line of an average, in ms (see the module's head)."""
-        measurement = _measurement(f"{average.medium}_{_length(average.length_s)}")
-        fields = []
-        for name, m in average.values.items():
-            key = _tag(name)
-            if m.mean is not None and math.isfinite(m.mean):
-                fields.append(f"{key}={m.mean!r}")
-            if m.minimum is not None and m.maximum is not None:
-                fields.append(f"{key}_min={m.minimum!r},{key}_max={m.maximum!r}")
-            fields.append(f"{key}_n={m.used}i,{key}_of={m.expected}i,{key}_flag={m.flag}i")
-        fields.append(f"revision={average.revision}i")
-        head = f"{measurement}{self._station}{_tag_if('sensor', average.sensor)}"
-        return f"{head} {','.join(fields)} {average.start_ms}"
-
-    def event(self, seq: int, event: Event) -> str:
-        """The line of an event, in ns (see the module's head)."""
-        detail = event.detail
-        head = f"{'alarm' if event.what == 'alarm' else 'event'}{self._station}"
-        sensor = detail.get("sensor")
-        if isinstance(sensor, str):
-            head += _tag_if("sensor", sensor)
-        text = msgspec.json.encode(detail)
-        if len(text) > DETAIL_LIMIT:
-            text = msgspec.json.encode({"too_long_bytes": len(text)})
-        fields = [f"what={_string(event.what)}", f"detail={_string(text.decode())}", f"seq={seq}i"]
-        if event.what == "alarm":
-            known = {"rule": "rule", "state": "to", "quantity": "quantity", "priority": "priority"}
-            fields += [f"{name}={_string(str(detail[key]))}" for name, key in known.items() if key in detail]
-        line = f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
-        return f"{line}\n{self._corrected(detail)}" if event.what == "flagged" else line
-
-    def _corrected(self, detail: dict[str, Any]) -> str:
-        """The line that puts another flag on one value of a point; see gateway.qc_spike."""
-        point = f"{_measurement(detail['medium'])}{self._station}{_tag_if('sensor', detail['sensor'])}"
-        return f"{point} {_tag(detail['quantity'])}_flag={detail['flag']}i {detail['time_ms'] * 1_000_000}"
-
-    def _without_nan(self, head: str, reading: Reading) -> str:
-        fields = []
-        for name, v in reading.values.items():
-            value_is, raw_is, flag_is = self._fields[name]
-            if math.isfinite(v.value) and math.isfinite(v.raw):
-                fields.append(f"{value_is}{v.value!r}{raw_is}{v.raw!r}{flag_is}{v.flag}i")
-            else:
-                fields.append(f"{_tag(name)}_flag={Flag.MISSING.value}i")
-        return f"{head}{','.join(fields)} {reading.at.utc_ms}"
-
-    def _name(self, name: str) -> tuple[str, str, str]:
-        key = _tag(name)
-        made = self._fields[name] = (f"{key}=", f",{key}_raw=", f",{key}_flag=")
-        return made
-
-
 def _corrects(body: Body) -> bool:
     """Whether this changes a point that was written before."""
     if isinstance(body, Average):
         return body.revision > 0
     return isinstance(body, Event) and body.what == "flagged"
-
-
-# Escapes: InfluxDB line protocol reference, "Special characters". A backslash before one of these, or at the
-# end of a name, cannot be said (InfluxDB 1.6.7 refuses the line), and a line break in a name neither.
-_TAG = str.maketrans({",": "\\,", " ": "\\ ", "=": "\\=", "\\": "/", "\n": "\\ ", "\r": "\\ ", "\t": "\\ "})
-_MEASUREMENT = {**_TAG, ord("="): "="}
-_STRING = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": " ", "\r": " "})
-
-
-def _length(length_s: int) -> str:
-    """The length of an average's window, as its measurement says it: 1min, 10min, 1h, 24h."""
-    return f"{length_s // 3600}h" if length_s % 3600 == 0 else f"{length_s // 60}min"
-
-
-def _measurement(text: str) -> str:
-    return text.lstrip("#").translate(_MEASUREMENT) or "_"
-
-
-def _tag(text: str) -> str:
-    return text.translate(_TAG) or "_"
-
-
-def _tag_if(key: str, text: str) -> str:
-    return f",{key}={_tag(text)}" if text else ""
-
-
-def _string(text: str) -> str:
-    return f'"{text.translate(_STRING)}"'
 
 
 def _plain(e: BaseException) -> str:

@@ -125,6 +125,7 @@ class Journal:
             else:
                 self._folds.restore([entry])
         self._committed_seq = self._next_seq - 1
+        at = self._clock.stamp()  # what the folds remember may tell the clock better
         for what, detail in found.said:
             log.error("journal: %s %s", what, detail)
             self.append([Event(at, what, detail)])
@@ -360,9 +361,9 @@ class Journal:
         """Forget what is older than `keep`, then the oldest beyond `limit`; what a follower still wanted is
         a loss.
         """
-        before_ms = None
-        if self._keep_s is not None:
-            before_ms = self._clock.stamp().utc_ms - int(self._keep_s * 1000)
+        before_ms, now = None, self._clock.stamp()
+        if self._keep_s is not None and now.synced:  # a wrong clock must not make everything old
+            before_ms = now.utc_ms - int(self._keep_s * 1000)
         cursors = {of: seq for name in self._here for of, seq in self.cursors_of(name).items()}
         slowest = min(cursors.values(), default=self._committed_seq)
         try:

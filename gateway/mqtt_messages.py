@@ -16,9 +16,19 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.dating_release import clock, uncertainty_ms
 from gateway.model import Average, Event, Flag, Reading, Stamp
 
-Clock = Literal["synced", "unsynced"]
+Clock = Annotated[
+    Literal["synced", "dated", "estimated", "unsynced"],
+    msgspec.Meta(
+        description="how the time is known: by a right clock; by the first right moment of the boot, later; "
+        "from the boots before and after; not at all"
+    ),
+]
+Uncertainty = Annotated[
+    int, msgspec.Meta(ge=0, description="the true time is not further away; left out where clock is synced")
+]
 FlagNumber = Annotated[
     int,
     msgspec.Meta(
@@ -60,6 +70,7 @@ class ReadingMessage(msgspec.Struct):
     values: dict[str, ValueMessage]
     calibration: int
     clock: Clock
+    uncertainty_ms: Uncertainty | msgspec.UnsetType = msgspec.UNSET
 
 
 class MeanMessage(msgspec.Struct, omit_defaults=True):
@@ -94,6 +105,7 @@ class AverageMessage(msgspec.Struct):
     values: dict[str, MeanMessage]
     revision: int
     clock: Clock
+    uncertainty_ms: Uncertainty | msgspec.UnsetType = msgspec.UNSET
 
 
 class EventMessage(msgspec.Struct):
@@ -105,6 +117,7 @@ class EventMessage(msgspec.Struct):
     what: str
     detail: dict[str, Any]
     clock: Clock
+    uncertainty_ms: Uncertainty | msgspec.UnsetType = msgspec.UNSET
 
 
 class AlarmMessage(msgspec.Struct):
@@ -117,6 +130,7 @@ class AlarmMessage(msgspec.Struct):
     state: str
     detail: dict[str, Any]
     clock: Clock
+    uncertainty_ms: Uncertainty | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusMessage(msgspec.Struct, omit_defaults=True):
@@ -180,7 +194,8 @@ def average_json(station: str, seq: int, average: Average) -> bytes:
                 for q, m in average.values.items()
             },
             average.revision,
-            _clock(at),
+            clock(at),
+            _uncertainty(at),
         )
     )
 
@@ -190,14 +205,18 @@ def event_json(station: str, seq: int, event: Event) -> bytes:
     cannot say.
     """
     at = event.at
-    return encode(EventMessage(station, seq, iso(at.utc_ms), event.what, event.detail, _clock(at)))
+    return encode(
+        EventMessage(station, seq, iso(at.utc_ms), event.what, event.detail, clock(at), _uncertainty(at))
+    )
 
 
 def alarm_json(station: str, seq: int, event: Event) -> bytes:
     """The payload of an Event "alarm". Raises as `event_json` does."""
     at, detail = event.at, event.detail
     rule, state = str(detail.get("rule", "")), str(detail.get("to", ""))
-    return encode(AlarmMessage(station, seq, iso(at.utc_ms), rule, state, detail, _clock(at)))
+    return encode(
+        AlarmMessage(station, seq, iso(at.utc_ms), rule, state, detail, clock(at), _uncertainty(at))
+    )
 
 
 def iso(utc_ms: int) -> str:
@@ -220,8 +239,8 @@ def _is_number(number: float | None) -> bool:
     return number is not None and math.isfinite(number)
 
 
-def _clock(at: Stamp) -> Clock:
-    return "synced" if at.synced else "unsynced"
+def _uncertainty(at: Stamp) -> int | msgspec.UnsetType:
+    return msgspec.UNSET if at.synced else uncertainty_ms(at)
 
 
 def _reading_json(station: str, seq: int, reading: Reading, values: dict[str, ValueMessage]) -> bytes:
@@ -236,7 +255,8 @@ def _reading_json(station: str, seq: int, reading: Reading, values: dict[str, Va
             reading.medium,
             values,
             reading.calibration,
-            _clock(at),
+            clock(at),
+            _uncertainty(at),
         )
     )
 

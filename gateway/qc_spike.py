@@ -137,4 +137,6 @@ def _flagged(last: Seen, quantity: str, flag: int, proof: Reading) -> Event:
     detail: dict[str, Any] = {"sensor": proof.sensor, "medium": last.medium, "quantity": quantity}
     detail |= {"seq": last.seq, "time_ms": last.at.utc_ms, "raw": value.raw, "unit": value.unit}
     detail |= {"flag": flag, "why": "spike", "before": value.flag}
+    if not last.at.synced:
+        detail["mono_ms"] = last.at.mono_ms  # so that it finds its point, when that has been dated again
     return Event(proof.at, WHAT, detail)

@@ -25,7 +25,8 @@ from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
-from gateway.errors import ConfigError
+from gateway.dating import DatingFold
+from gateway.dating_release import Release
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
 from gateway.ledger import GapLedger
@@ -53,7 +54,8 @@ class Station:
     ) -> None:
         self.config = wanted
         self.embedded_port = embedded_port
-        self.clock = Clock()
+        self.dating = DatingFold()
+        self.clock = Clock(wanted.clock.source, memory=self.dating)
         self.pulse = Pulse()
         self.alarms = AlarmFold(watch(wanted))
         self.last_alarms = LastAlarms()
@@ -63,6 +65,7 @@ class Station:
             wanted.data,
             self.clock,
             folds=[
+                self.dating,
                 self.alarms,
                 *spike_folds(wanted.sensors),
                 *_averages(wanted),
@@ -96,8 +99,16 @@ class Station:
         sinks, self._embedded = await make_sinks(
             self.config, self.clock.stamp, self.health, self._standing, embedded_port=self.embedded_port
         )
+        stamp, hold_s = self.clock.stamp, self.config.clock.hold_s
         self.followers = {
-            name: Follower(self.journal, name, sink, stamp=self.clock.stamp, budget=self.budgets.get(name))
+            name: Follower(
+                self.journal,
+                name,
+                sink,
+                stamp=stamp,
+                budget=self.budgets.get(name),
+                release=Release(self.dating, self.journal, name, stamp=stamp, hold_s=hold_s),
+            )
             for name, sink in sinks.items()
         }
         async with asyncio.TaskGroup() as group:
@@ -137,6 +148,10 @@ class Station:
         }
         sinks = {name: _sink_health(follower) for name, follower in self.followers.items()}
         health: dict[str, Any] = {"sensors": sensors, "sinks": sinks, "seq": self.journal.committed_seq}
+        held = max((follower.progress.held for follower in self.followers.values()), default=0)
+        health["clock"] = {"synced": self.clock.synced, "source": self.clock.source, "held": held}
+        if self.clock.doubt is not None:
+            health["clock"]["doubt"] = self.clock.doubt
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
         return health

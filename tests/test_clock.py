@@ -177,6 +177,7 @@ def test_a_small_jump_is_no_step() -> None:
 def test_a_lost_discipline_is_noticed_within_ten_seconds() -> None:
     world, station = started()
     world.sync()
+    station.run(40)
     assert station.read().body.at.synced
     world.unsync()
     assert [r.body.at.synced for r in station.run(20, 5)] == [True, False, False, False]

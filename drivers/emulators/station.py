@@ -180,6 +180,7 @@ class EmulatedStation:
                 longitude=71.6,
                 **({"data": str(data)} if data else {}),
             ),
+            _table("[clock]", source="trust"),  # this machine's clock is what the emulators live by
             _table("[journal]", keep="30 d", limit="100 MB"),
         ]
         parts += [self.snippet(outlet) for outlet in self.outlets]

@@ -94,7 +94,12 @@ def _station(folder: Path, ports: list[int], floats: int, broker: str) -> Path:
     )
     profile = PROFILE.format(floats=floats) + registers
     (folder / "profiles" / f"bench-{floats}.toml").write_text(profile)
-    lines = ['[station]\nid = "bench"', f'data = "{folder}/data"', f'[mqtt]\nurl = "{broker}"']
+    lines = [
+        '[station]\nid = "bench"',
+        f'data = "{folder}/data"',
+        '[clock]\nsource = "trust"',
+        f'[mqtt]\nurl = "{broker}"',
+    ]
     lines += [
         f'[[sensor]]\nid = "unit{unit}"\nport = "tcp://127.0.0.1:{port}"\nmodel = "bench-{floats}"\n'
         f'address = {unit}\nmedium = "power"\nevery = "1 s"'
