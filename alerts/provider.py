@@ -23,6 +23,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
 
 from alerts.alphabet import GSM7, alphabet_of, split
 from alerts.cms import UNKNOWN_TRIES, SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
@@ -154,7 +155,7 @@ class Provider:
             request = make(form.request, self._opened())
             answer = await self._web.ask(request)
         except (NotReached, NotAnswered, ValueError) as e:
-            raise SmsRetry(f"{self.name}: {self._clean(str(e))}") from None
+            raise SmsRetry(f"{self.name}: {e}") from None
         found = left(answer, form)
         if found is None:
             raise SmsRetry(
@@ -190,10 +191,10 @@ class Provider:
         return self._judge(answer, values)
 
     def _judge(self, answer: HttpAnswer, values: Mapping[str, str]) -> Verdict:
-        return judge(answer, self.form.answer, self.form.codes, values)
+        return judge(answer, self.form.answer, self.form.codes, values, self._clean)
 
     def _error(self, verdict: Verdict) -> SmsError:
-        error = _KINDS[verdict.means](f"{self.name}: {self._clean(verdict.says)}", verdict.remedy)
+        error = _KINDS[verdict.means](f"{self.name}: {verdict.says}", verdict.remedy)
         if isinstance(error, SmsRetry) and not verdict.listed:
             error.tries = UNKNOWN_TRIES
         return error
@@ -208,8 +209,10 @@ class Provider:
         """A text without the secrets in it: a provider's answer may show what it was given."""
         opened = self._opened()
         for name, setting in self.form.settings.items():
-            if setting.kind == "secret" and len(opened.get(name, "")) > 2:
-                text = text.replace(opened[name], "…")
+            secret = opened.get(name, "")
+            if setting.kind == "secret" and len(secret) > 2:
+                for written in (secret, quote(secret, safe=""), quote_plus(secret)):
+                    text = text.replace(written, "…")
         return text
 
 

@@ -16,7 +16,7 @@ Sources: HTTP status numbers: RFC 9110, 15; RFC 6585 (429).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from xml.parsers import expat
@@ -57,22 +57,30 @@ class Verdict:
     listed: bool = True
 
 
-def judge(answer: HttpAnswer, form: Answer, codes: Iterable[Code], settings: Mapping[str, str]) -> Verdict:
-    """What the answer to a message means."""
+def judge(
+    answer: HttpAnswer,
+    form: Answer,
+    codes: Iterable[Code],
+    settings: Mapping[str, str],
+    clean: Callable[[str], str] = str,
+) -> Verdict:
+    """What the answer to a message means. `clean` takes our secrets out of what the provider says."""
     codes = list(codes)
     document = _read(answer, form.format)
     statuses = _first(document, [fill(place, settings) for place in form.status])
-    words = _shown(" ".join(_first(document, [fill(place, settings) for place in form.message])))
+    words = _shown(clean(" ".join(_first(document, [fill(place, settings) for place in form.message]))))
     if form.format == "text":
         statuses = [document] if document else []
-        words = _shown(document.splitlines()[0] if document else "")
+        words = _shown(clean(document.splitlines()[0] if document else ""))
     accepted = [fill(word, settings) for word in form.accepted]
     is_text = form.format == "text"
     bad = next((status for status in statuses if not _among(status, accepted, is_text)), None)
     good = 200 <= answer.status <= 299
     if good and statuses and bad is None:
         references = _first(document, [fill(place, settings) for place in form.reference])
-        return Verdict("accepted", references=tuple(map(_shown, references)), sure=True)
+        return Verdict(
+            "accepted", references=tuple(_shown(clean(reference)) for reference in references), sure=True
+        )
     if good and bad is not None and any(_among(status, accepted, is_text) for status in statuses):
         return Verdict("unknown", _with(f"only some of {len(statuses)} parts were taken", words), sure=True)
     if bad is not None:
@@ -85,9 +93,9 @@ def judge(answer: HttpAnswer, form: Answer, codes: Iterable[Code], settings: Map
                 return Verdict(code.means, _with(code.says, words or f"HTTP {answer.status}"), code.remedy)
     if bad is not None and not is_text and answer.status < 500:
         return Verdict(
-            "retry", _with(f"says {_shown(bad)}, which its file does not list", words), listed=False
+            "retry", _with(f"says {_shown(clean(bad))}, which its file does not list", words), listed=False
         )
-    return _by_http(answer, words)
+    return _by_http(answer, words, _shown(clean(answer.location)))
 
 
 def left(answer: HttpAnswer, form: Balance) -> tuple[float, str] | None:
@@ -201,7 +209,7 @@ def _among(status: str, words: Iterable[str], is_text: bool) -> bool:
 # ── what an HTTP status means anywhere ────────────────────────────────────────────────────────────────────
 
 
-def _by_http(answer: HttpAnswer, words: str) -> Verdict:
+def _by_http(answer: HttpAnswer, words: str, location: str) -> Verdict:
     status = answer.status
     what = f"HTTP {status}"
     if 200 <= status <= 299:
@@ -211,7 +219,7 @@ def _by_http(answer: HttpAnswer, words: str) -> Verdict:
         )
     what = _with(what, words)
     if 300 <= status <= 399:
-        to = f" to {_shown(answer.location)}" if answer.location else ""
+        to = f" to {location}" if location else ""
         return Verdict(
             "fix", f"it sends us elsewhere{to} ({what})", "Write the final address; nothing is followed"
         )

@@ -564,6 +564,15 @@ def test_an_answer_that_shows_the_secret_does_not_get_it_into_the_error(web: Scr
     assert "with … failed" in said
 
 
+def test_a_secret_is_taken_out_before_a_long_answer_is_cut_and_however_it_is_written(
+    web: ScriptedWeb,
+) -> None:
+    for secret in ("s3cret+/&", "s3cret%2B%2F%26"):
+        for before in range(100, 125):
+            web.otherwise = Reply(400, "x" * before + secret + " is what you sent")
+            assert "s3c" not in str(failing(at("kannel", web)))
+
+
 # ── the same id again ───────────────────────────────────────────────────────────────────────────────────────
 
 
