@@ -179,7 +179,8 @@ def example_status(station: Station) -> StatusMessage:
         for sensor in station.sensors
     }
     sinks = {name: {"backlog": 0} for name in ("mqtt", "influxdb") if getattr(station, name) is not None}
-    health = {"sensors": sensors, "sinks": sinks, "seq": 1_000_000}
+    clock = {"synced": True, "source": "ntp", "held": 0}
+    health = {"sensors": sensors, "sinks": sinks, "seq": 1_000_000, "clock": clock}
     return StatusMessage("online", station.id, "2026-11-23T10:00:00.000Z", health=health)
 
 

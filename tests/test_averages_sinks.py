@@ -121,7 +121,8 @@ def test_the_message() -> None:
         (
             HOUR,
             (
-                "water_1h,station=s1,sensor=ph1 uncertainty_ms=473040000000i,ph=7.2,ph_min=7.0,ph_max=7.4,ph_n=300i,ph_of=360i,ph_flag=2i,"
+                "water_1h,station=s1,sensor=ph1 uncertainty_ms=473040000000i,"
+                "ph=7.2,ph_min=7.0,ph_max=7.4,ph_n=300i,ph_of=360i,ph_flag=2i,"
                 "revision=0i 1795428000000"
             ),
         ),
