@@ -32,6 +32,7 @@ tail, cut off.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -102,8 +103,13 @@ class TailFile:
         if self._at + len(data) > TAIL_LIMIT:
             raise OSError(errno.EFBIG, "the tail is at its limit")
         done = 0
-        while done < len(data):
-            done += os.pwrite(self._fd, data[done:], self._at + done)
+        try:
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], self._at + done)
+        except OSError:
+            with contextlib.suppress(OSError):  # a part may have got there; the end is here again
+                os.pwrite(self._fd, _end_mark(self._crc), self._at)
+            raise
         self._at += len(data) - len(_end_mark(crc))
         self._crc = crc
         self._chunks.append(body)

@@ -99,8 +99,8 @@ def test_the_recorder_sees_everything(story: Story, quick: Path) -> None:
 
 def test_a_cut_at_every_moment(story: Story, quick: Path) -> None:
     tally = Tally()
-    prove_all(quick / "open", cuts(story, Random(SEED), torn=1, every=2), tally)
-    assert tally.states > 1400
+    prove_all(quick / "open", cuts(story, Random(SEED), torn=1, every=3), tally)
+    assert tally.states > 1200, tally
     assert tally.lossy > 100, "no cut took anything: the test tests nothing"
 
 
@@ -336,6 +336,23 @@ def test_a_tail_is_not_continued_by_the_frames_of_a_first_attempt(tmp_path: Path
     assert not found.broken
 
 
+def test_a_bit_that_falls_over_in_the_tail_makes_no_record(tmp_path: Path) -> None:
+    """Much of a deflate stream still unpacks when a bit is wrong: to other numbers."""
+    path = tmp_path / "tail"
+    tail = TailFile(path, 7)
+    lines = tuple(b'[%d,{"ph":%d.25}]' % (i, i * 37) for i in range(8))
+    for line in lines:
+        tail.write(line + b"\n")
+    tail.close()
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            found = read_tail(path)
+            assert found.lines == lines[: len(found.lines)], (at, bit)
+            assert found.broken, (at, bit)
+
+
 def test_a_tail_knows_its_own_end(tmp_path: Path) -> None:
     path = tmp_path / "tail"
     path.write_bytes(b"\xff" * 200)  # an older generation, longer than this one
@@ -469,7 +486,7 @@ def test_a_full_disk_is_asked_in_peace(tmp_path: Path, monkeypatch: pytest.Monke
         journal.append([reading(clock, 2.0)])
         before = asked
         await asyncio.sleep(1.0)
-        assert 2 <= asked - before <= 12
+        assert 2 <= asked - before < 60  # without a pause it is thousands
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         disk.full = False
