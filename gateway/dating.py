@@ -118,7 +118,7 @@ class DatingFold:
             if boot.from_ms is None:
                 news = self._set(boot, at, record.seq)
             self._was_right(boot, at)
-        elif boot.from_ms is None or at.mono_ms < boot.from_ms:
+        elif boot.from_ms is None or at.mono_ms <= boot.from_ms:
             boot.unsure, boot.seemed_ms = True, at.utc_ms - at.mono_ms
         else:
             boot.interrupted = True
@@ -159,7 +159,7 @@ class DatingFold:
         if boot is None:
             return Dated(stamp.utc_ms, "unknown", FAR_MS)
         mono_ms = stamp.mono_ms
-        if boot.from_ms is not None and mono_ms >= boot.from_ms:  # stamped with the best that was known
+        if boot.from_ms is not None and mono_ms > boot.from_ms:  # stamped with the best that was known
             since_ms = mono_ms - _right_before(boot, mono_ms)
             return Dated(stamp.utc_ms, "dated", ERROR_MS + round(DRIFT * since_ms))
         if boot.offset_ms is None or sink in boot.gone:

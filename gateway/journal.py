@@ -233,7 +233,8 @@ class Journal:
             except TimeoutError:
                 pass
             last_s = loop.time()
-            durable = self._unsynced and last_s - self._synced_s >= self._sync_s
+            # a timer may be early
+            durable = self._unsynced and last_s - self._synced_s >= self._sync_s - 1e-3
             async with self._lock:
                 taken = await self._to_the_end(self._commit(durable=durable))
             if not taken:

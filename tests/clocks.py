@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.clock import Clock, Machine, Source
 from gateway.dating import DatingFold
 from gateway.model import Body, Event, Reading, Record, Stamp, Value
@@ -72,6 +74,25 @@ class World(Machine):
 
     def rtc_s(self) -> float | None:
         return None if self.rtc_off_s is None else self.true_ms / 1000 + self.rtc_off_s
+
+
+class LoopWorld(World):
+    """Its time goes with the event loop's."""
+
+    def __init__(self, drift_ppm: float = 0.0) -> None:
+        super().__init__(drift_ppm)
+        self._loop_s: float | None = None
+
+    def catch_up(self) -> None:
+        """To be called before anything is done to it."""
+        now_s = asyncio.get_running_loop().time()
+        passed_s = 0.0 if self._loop_s is None else now_s - self._loop_s
+        self._loop_s = now_s
+        self.run(passed_s)
+
+    def read_ms(self) -> tuple[int, int]:
+        self.catch_up()
+        return super().read_ms()
 
 
 class Station:

@@ -18,7 +18,7 @@ from gateway.bus import Bus, Sensor
 from gateway.clock import BUILT_MS, FAR_MS, Clock, Machine, Source, boot_id, kernel_synced
 from gateway.model import Body, Reading, Stamp
 from gateway.qc import Checks
-from tests.clocks import DAY_S, HOUR_S, START_MS, YEAR_S, Station, World
+from tests.clocks import DAY_S, HOUR_S, START_MS, YEAR_S, LoopWorld, Station, World
 from tests.virtual_time import run
 
 GPS_S = 1024 * 7 * DAY_S
@@ -272,14 +272,6 @@ def _asked_by_a_bus(steps_s: Sequence[float]) -> tuple[list[float], list[Stamp]]
 
     run(main())
     return asked_s, [body.at for body in bodies if isinstance(body, Reading)]
-
-
-class LoopWorld(World):
-    """Its time is the loop's."""
-
-    def read_ms(self) -> tuple[int, int]:
-        self.run(asyncio.get_running_loop().time() - 1000.0 - (self.true_ms - START_MS) / 1000 + 12.0)
-        return super().read_ms()
 
 
 @pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S, 20 * YEAR_S, -20 * YEAR_S])
