@@ -11,6 +11,9 @@ the journal: "mqtt/1200" (how far its history is) and "mqtt/1200/end". They and 
 commit, so after a crash both are there or neither: nothing is lost, and nothing is skipped. The oldest
 stretch goes first, in slices that never keep the line for long, so that live records pass between them.
 Without this a station that was off the net for a night would show the night first.
+
+What corrects an older record (gateway.follow_sink, `corrects`) is owed once more when it went out live before
+a stretch was paid: so it also comes behind what it corrects, and is right in the end.
 """
 
 from __future__ import annotations
@@ -25,11 +28,9 @@ LIVE_S = 60.0
 STRETCHES = 8
 """Stretches owed at the same time; beyond, the two that are nearest become one, and what lies between goes
 twice."""
-RECORDS_PER_S = 1000.0
-"""History goes no faster, so that neither the line nor a small machine is busy with it alone."""
 SLICE_S = 0.5
 """A slice of history may keep the line for about so long."""
-SLICE_RECORDS = 500
+FIRST_SLICE = 50
 END = "/end"
 
 
@@ -119,9 +120,10 @@ class Pace:
     one may go.
     """
 
-    def __init__(self) -> None:
-        self.records = 50
+    def __init__(self, per_s: float, most: int) -> None:
+        self.records = min(FIRST_SLICE, most)
         self.due_s = 0.0
+        self._per_s, self._most = per_s, most
 
     def took(self, records: int, began_s: float, now_s: float) -> None:
         """A slice of so many records began and ended then."""
@@ -129,8 +131,8 @@ class Pace:
         if took_s > SLICE_S:
             self.records = max(min(self.records, records) // 2, 1)
         elif took_s < SLICE_S / 2 and records >= self.records:
-            self.records = min(self.records * 2, SLICE_RECORDS)
-        self.due_s = began_s + records / RECORDS_PER_S
+            self.records = min(self.records * 2, self._most)
+        self.due_s = began_s + records / self._per_s
 
 
 async def live_edge(journal: Journal, after_seq: int, now: Stamp) -> int:

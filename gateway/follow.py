@@ -5,9 +5,8 @@
                                  └─ halved ◄─────┴─ Refused      until one stands alone: set aside, go on
 
 Every sink has its own follower and its own cursor, so a dead one slows nothing else. An outage is said once
-when it begins and once when it ends: in the log, and as the Events "sink_down" and "sink_up". A sink that
-tells live from history gets the newest first, and the rest beside it (gateway.backfill). Time is the loop's
-only.
+when it begins and once when it ends: in the log, and as the Events "sink_down" and "sink_up". After a long
+one the newest goes first, and the rest beside it (gateway.backfill). Time is the loop's only.
 
 Full jitter: sleep = random(0, min(cap, base * 2^n)); M. Brooker, "Exponential Backoff And Jitter", AWS
 Architecture Blog, 2015. A far side that was not even there is knocked at meanwhile, which costs two packets;
@@ -77,7 +76,7 @@ class Follower:
         self._random = random
         self._live = Lane(journal, name, 0)
         self._history = Stretches(journal, name)
-        self._pace = Pace()
+        self._pace = Pace(sink.history_per_s, sink.batch_records)
         self._settled: set[int] = set()  # done before their batch was, and not to go again
         self._outage: _Outage | None = None
         self._beat_due_s = 0.0
@@ -131,8 +130,7 @@ class Follower:
         of them, for the next slice of history, or for new records.
         """
         loop = asyncio.get_running_loop()
-        if self.sink.separates:
-            await self._let_go_of_the_past()
+        await self._let_go_of_the_past()
         live, history = self._live, self._history.first
         # While a batch waits for the far side, that batch is the probe: a beat must not make it look well.
         probing = self._outage is not None and self._outage.of_a_batch and (live.flying or history)
@@ -148,7 +146,7 @@ class Follower:
         elif history is not None and loop.time() >= self._pace.due_s:
             await self._drain(history)
         else:
-            dues_s = [self._beat_due_s] if every_s is not None else []
+            dues_s = [self._beat_due_s] if every_s is not None and not probing else []
             dues_s += [self._pace.due_s] if history is not None else []
             if live.held is not None:
                 await self._look(live.held)
@@ -163,6 +161,8 @@ class Follower:
         """If what is next is older than the live window, jump to what is young, and owe the rest."""
         live = self._live
         if live.flying:
+            if live.flying[0].task is not None:
+                return
             first = live.flying[0].parts[-1][:1]
         elif self._journal.committed_seq > live.read_seq:
             first = await self._journal.after(live.read_seq, 1)
@@ -282,6 +282,11 @@ class Follower:
             await self._settle(lane)
             raise
         lane.flying.popleft()
+        if lane is self._live and self._history.lanes:
+            # What it corrects may be history and come later: then it must come once more behind that.
+            for record in head.given:
+                if self.sink.corrects(record.body):
+                    self._history.owe(record.seq - 1, record.seq)
         self._finish(lane, head.last_seq)
         self._came_up()
         for what, detail in self.sink.remarks():

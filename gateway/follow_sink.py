@@ -18,8 +18,8 @@ class Sink(Protocol):
     batch_bytes: int
     beat_s: float | None
     """How often `beat` is wanted; None: never."""
-    separates: bool
-    """Whether it tells live from history: then the newest goes first, and what is older with `late`."""
+    history_per_s: float
+    """How many records of history it is given in a second at most; what is live goes first."""
 
     @property
     def carried_bytes(self) -> int:
@@ -28,6 +28,10 @@ class Sink(Protocol):
 
     def wants(self, body: Body) -> bool:
         """Whether this sink takes such records; the others are passed over."""
+        ...
+
+    def corrects(self, body: Body) -> bool:
+        """Whether this changes on the far side what an older record put there, so that it must come after."""
         ...
 
     async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:

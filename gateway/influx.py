@@ -94,7 +94,7 @@ class InfluxSink:
 
     in_flight = 3  # the server works on one while the next is made and sent; more gained nothing steady
     beat_s: float | None = None
-    separates = False  # a point has its time and stands where it belongs, whenever it comes
+    history_per_s = math.inf
 
     def __init__(
         self,
@@ -131,6 +131,9 @@ class InfluxSink:
     @property
     def carried_bytes(self) -> int:
         return self._door.carried.bytes if self._door is not None else 0
+
+    def corrects(self, body: Body) -> bool:
+        return _corrects(body)
 
     async def deliver(self, records: Sequence[Record], *, late: bool = False) -> None:
         """Write the records. Raises as `gateway.follow.Sink` says."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.alarms_standing import RULES, LastAlarms
 from gateway.backfill import (
-    RECORDS_PER_S,
-    SLICE_RECORDS,
     STRETCHES,
     Pace,
     Stretches,
@@ -29,7 +29,11 @@ from gateway.clock import Clock
 from gateway.follow import Follower
 from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Reading, Record, Stamp, Value
+from gateway.mqtt import MqttSink
+from gateway.mqtt_messages import schemas
+from tests.bench.backlog import measure
 from tests.memory_journal import START_MS, MemoryJournal
+from tests.services import InfluxDB, Mosquitto, Subscriber
 from tests.test_follow import FakeSink
 from tests.virtual_time import run
 
@@ -53,7 +57,6 @@ class TwoWays(FakeSink):
 
     def __init__(self) -> None:
         super().__init__()
-        self.separates = True
         self.batch_records = 500
         self.wanted = lambda body: isinstance(body, Reading)
         self.live: list[int] = []
@@ -152,17 +155,29 @@ def test_a_short_outage_makes_no_history() -> None:
     play(job)
 
 
-def test_a_sink_that_does_not_tell_them_apart_gets_everything_in_order() -> None:
+def test_a_correction_comes_behind_what_it_corrects_also_when_that_is_history() -> None:
+    """The live flow overtakes the history that its corrections are about; they come once more behind it."""
+
     async def job() -> None:
         journal, sink = MemoryJournal(), TwoWays()
-        sink.separates = False
+        sink.wanted = lambda body: isinstance(body, Reading) or body.what == "flagged"
+        sink.correcting = lambda body: isinstance(body, Event)
+        sink.history_per_s = 20.0
+        old = await read_for(journal, 3600)
         async with following(journal, sink) as follower:
-            sink.away = "gone"
-            await read_for(journal, 3600)
-            sink.away = None
-            await follower.done(360)
-        assert sink.late == []
-        assert sink.live == sorted(sink.live)
+            for _ in range(4):
+                journal.append([reading(1), Event(now(), "flagged", {"seq": old[-7]})])
+                await asyncio.sleep(1.0)
+            owed = follower.progress.history
+            await follower.done(journal.committed_seq)
+            journal.append([Event(now(), "flagged", {"seq": journal.committed_seq})])
+            await follower.done(journal.committed_seq)
+        flagged = [r.seq for r in journal.records if isinstance(r.body, Event) and r.body.what == "flagged"]
+        assert owed > 200
+        assert set(flagged) <= set(sink.live), "at once"
+        assert set(flagged[:4]) <= set(sink.late[sink.late.index(old[-7]) :]), "and behind the history"
+        assert flagged[4] not in sink.late, "once is enough when nothing is owed"
+        assert journal.cursors == {"mqtt": journal.committed_seq}
 
     play(job)
 
@@ -194,8 +209,8 @@ def test_live_is_not_delayed_while_a_day_is_drained_and_the_rate_is_bounded() ->
         assert sink.late == old
         assert max(sink.delays_s) < 1.0
         (first_s, _), (last_s, _) = sink.slices[0], sink.slices[-1]
-        assert 0.8 * RECORDS_PER_S < len(old) / (last_s - first_s) < 1.2 * RECORDS_PER_S
-        assert max(size for _, size in sink.slices) <= SLICE_RECORDS
+        assert 0.8 * sink.history_per_s < len(old) / (last_s - first_s) < 1.2 * sink.history_per_s
+        assert max(size for _, size in sink.slices) <= sink.batch_records
 
     play(job)
 
@@ -397,7 +412,7 @@ class MemoryCopy(MemoryJournal):
         ([], 50),
         ([(50, 0.01)], 100),
         ([(50, 0.01)] * 2, 100),  # the second was not a full one: nothing learned
-        ([(50, 0.01), (100, 0.01), (200, 0.01), (400, 0.01), (500, 0.01)], SLICE_RECORDS),
+        ([(50, 0.01), (100, 0.01), (200, 0.01), (400, 0.01), (500, 0.01)], 500),
         ([(50, 0.3)], 50),
         ([(50, 0.6)], 25),
         ([(50, 60.0)] + [(1, 60.0)] * 9, 1),
@@ -405,10 +420,10 @@ class MemoryCopy(MemoryJournal):
     ],
 )
 def test_pace(took: list[tuple[int, float]], records: int) -> None:
-    pace = Pace()
+    pace = Pace(1000.0, 500)
     for count, took_s in took:
         pace.took(count, 100.0, 100.0 + took_s)
-        assert pace.due_s == 100.0 + count / RECORDS_PER_S
+        assert pace.due_s == 100.0 + count / 1000.0
     assert pace.records == records
 
 
@@ -519,6 +534,96 @@ def test_nothing_is_lost_whatever_happens(
             assert sink.live == sorted(sink.live)
 
     play(job)
+
+
+# ── with real servers ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_half_an_hour_of_backlog_into_real_servers_while_live_stays_quick(
+    tmp_path: Path, own_mosquitto: Mosquitto, own_influxdb: InfluxDB
+) -> None:
+    found, points = measure(tmp_path, own_mosquitto, own_influxdb, 0.5)
+    assert found.records == 1800 + 3 * 180
+    assert found.readings == found.live | found.late
+    assert points == len(found.readings)
+    assert len(found.late) > 1800
+    assert max(found.delays_s["mqtt"]) < 5.0
+    assert max(found.delays_s["influxdb"]) < 5.0
+    assert found.first_live_s < 5.0
+
+
+def test_an_old_alarm_never_stands_over_a_newer_one(mosquitto: Mosquitto) -> None:
+    """The live flow jumps over an alarm's changes: its present state is retained at once; what comes later
+    as history touches nothing.
+    """
+
+    async def job() -> None:
+        journal, fold = MemoryJournal(), LastAlarms()
+        clock = Clock()
+
+        def old(s: float) -> Stamp:
+            at = clock.stamp()
+            return Stamp(at.utc_ms - round(s * 1000), at.boot, at.mono_ms - round(s * 1000), True)
+
+        for n, (rule, to) in enumerate([("a", "active"), ("b", "active"), ("a", "normal"), ("b", "acked")]):
+            journal.append([Event(old(3600 - n), "alarm", {"rule": rule, "to": to})])
+            journal.append([Event(old(3600 - n), "gap", {})] * 40)
+        journal.append([Event(old(1), "alarm", {"rule": "c", "to": "active"})])
+        for record in journal.records:
+            fold.step(record)
+        standing = lambda: fold.up_to(journal.cursor("mqtt"))  # noqa: E731  one word
+        sink = MqttSink("jump", mosquitto.url, stamp=clock.stamp, standing=standing)
+        follower = Follower(journal, "mqtt", sink, stamp=clock.stamp)
+        watcher = Subscriber(mosquitto.port, "suuaba/1/jump/#")
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(30):
+            await follower.done(journal.committed_seq)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.to_thread(watcher.wait, "the end", lambda got: got and b"offline" in got[-1].payload)
+        watcher.close()
+        topics = [got.topic.removeprefix("suuaba/1/jump/") for got in watcher.got]
+        assert topics[1:4] == ["alarm/a", "alarm/b", "alarm/c"], "the states first, then what is live"
+        assert set(topics[4:-1]) == {"backfill/event"}
+        history = [got.json for got in watcher.got if got.topic.endswith("backfill/event")]
+        assert [said["seq"] for said in history] == list(range(1, 165))
+        for said in history:
+            jsonschema.validate(said, json.loads(schemas()["event.schema.json"]))
+        late_comer = Subscriber(mosquitto.port, "suuaba/1/jump/alarm/#")
+        await asyncio.to_thread(late_comer.wait, "the states", lambda got: len(got) == 3)
+        late_comer.close()
+        states = {got.json["rule"]: got.json["state"] for got in late_comer.got}
+        assert states == {"a": "normal", "b": "acked", "c": "active"}
+        for got in late_comer.got:
+            jsonschema.validate(got.json, json.loads(schemas()["alarm.schema.json"]))
+
+    asyncio.run(job())
+
+
+def test_history_has_the_same_shape_on_topics_of_its_own(mosquitto: Mosquitto) -> None:
+    async def job() -> None:
+        at = Clock().stamp()
+        body = Reading("ph1", "m", "water", at, {"ph": Value(7.0, 7.0, "pH", 1)})
+        average = Average("ph1", "m", "water", at, at.utc_ms - 60_000, 60, {})
+        records = [Record(1, body), Record(2, average), Record(3, Event(at, "gap", {}))]
+        sink = MqttSink("shape", mosquitto.url, stamp=Clock().stamp, averages_s=[60])
+        watcher = Subscriber(mosquitto.port, "suuaba/1/shape/#")
+        await sink.deliver(records)
+        await sink.deliver(records, late=True)
+        await sink.close()
+        await asyncio.to_thread(watcher.wait, "all of it", lambda got: len(got) >= 8)
+        watcher.close()
+        live, late = watcher.got[1:4], watcher.got[4:7]
+        assert [got.topic for got in live] == [
+            "suuaba/1/shape/reading/ph1", "suuaba/1/shape/average/ph1", "suuaba/1/shape/event",
+        ]  # fmt: skip
+        assert [got.topic for got in late] == [
+            "suuaba/1/shape/backfill/reading/ph1", "suuaba/1/shape/backfill/average/ph1",
+            "suuaba/1/shape/backfill/event",
+        ]  # fmt: skip
+        assert [got.payload for got in live] == [got.payload for got in late]
+
+    asyncio.run(job())
 
 
 # ── with the real journal, killed between any two steps ─────────────────────────────────────────────

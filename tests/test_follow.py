@@ -28,7 +28,8 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.in_flight = 1
-        self.separates = False
+        self.history_per_s = 1000.0
+        self.correcting: Callable[[Body], bool] = lambda _: False
         self.open = True
         self.knocks = 0
         self.carried_bytes = 0
@@ -51,6 +52,9 @@ class FakeSink:
 
     def wants(self, body: Body) -> bool:
         return self.wanted(body)
+
+    def corrects(self, body: Body) -> bool:
+        return self.correcting(body)
 
     async def knock(self) -> bool:
         self.knocks += 1

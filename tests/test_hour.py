@@ -30,7 +30,7 @@ class Far:
     batch_records = 100
     batch_bytes = 100_000
     beat_s: float | None = None
-    separates = False
+    history_per_s = 1e6
     carried_bytes = 0
 
     def __init__(self, *, leaves: bool) -> None:
@@ -53,6 +53,9 @@ class Far:
         self.late_s = max(self.late_s, now_s - newest.values["ph"].raw)
 
     start_s = 0.0
+
+    def corrects(self, body: Body) -> bool:
+        return False
 
     async def beat(self) -> None:
         return
