@@ -170,8 +170,10 @@ class Health:
 
 # ── whose turn it is ───────────────────────────────────────────────────────────────────────────────────────
 
-SHARE = 0.05
-"""Of the bus's time that all probes of dead instruments together may take from the living."""
+SHARE = 0.04
+"""Of the bus's time that all probes of dead instruments together may take from the living: below 5 % also
+over a minute, whichever probes fall into it.
+"""
 LONGEST_PAUSE_S = 60.0
 LONG_PROBE_S = 1800.0
 """A probe waits as long as the others' pause lasts; so often it waits as long as its maker says."""
@@ -270,7 +272,7 @@ class Slots:
             return []
         run, first = self._run, self.next
         self.next = end
-        if run is not None and run.why is why and run.end == first:
+        if run is not None and run.why is why:
             self._run = Run(run.first, end, why)
             return []
         self._run = Run(first, end, why)

@@ -416,14 +416,77 @@ def test_on_a_full_bus_the_dead_are_probed_all_the_same() -> None:
     scene.balance("b")
 
 
+def test_however_many_are_dead_they_cost_the_living_a_twentieth() -> None:
+    dead = {name: (1.0, Bused([SILENT], answer_s=1.0)) for name in "bcdefgh"}
+    scene = Scene(a=(2.0, Bused([7.0])), **dead).play(1800.0)
+    spent_s = 0.0
+    for name, (_, instrument) in dead.items():
+        waits_s = [w for s, w in zip(scene.asked(name), instrument.waited_s, strict=True) if s > 60]
+        assert len(waits_s) > 5
+        spent_s += sum(waits_s)
+    assert spent_s <= 0.05 * 1740
+    assert scene.slots("a")[10:890] == list(range(scene.slots("a")[10], scene.slots("a")[10] + 880))
+
+
+class Powered(Bused):
+    """One that is silent from second 100 to second 900."""
+
+    async def read(self, link: Link) -> Measurement:
+        self.script = [SILENT if 1100 <= asyncio.get_running_loop().time() < 1900 else 7.0]
+        return await super().read(link)
+
+
 def test_when_the_power_of_a_whole_bus_comes_back_nobody_waits_for_a_minute() -> None:
-    script = [*[7.0] * 5, *[SILENT] * 25, 7.1]
-    scene = Scene(**{name: (5.0, Bused(list(script))) for name in "abc"}).play(2000.0)
+    scene = Scene(
+        **{name: (every_s, Powered([7.0])) for name, every_s in zip("abcd", (5, 7, 11, 13), strict=True)}
+    )
+    scene.play(1200.0)
     back_s = [s for s, _, before, _ in scene.events() if before == "dead"]
-    assert len(back_s) == 3
-    assert back_s[-1] - back_s[0] < 60
-    silent_s = [[b - a for a, b in itertools.pairwise(scene.asked(name))] for name in "abc"]
-    assert max(map(max, silent_s)) <= 61
+    assert len(back_s) == 4
+    assert back_s[-1] - back_s[0] < 14
+
+
+class Sluggish(Bused):
+    """One that is silent up to second 100, and then needs 0.4 s to begin its answer."""
+
+    async def read(self, link: Link) -> Measurement:
+        here = asyncio.get_running_loop().time() > 1100 and self.answer_within_s > 0.4
+        self.script, self.takes_s = [7.0 if here else SILENT], 0.4
+        return await super().read(link)
+
+
+def test_one_that_answers_slower_than_the_others_pause_lasts_is_found_in_half_an_hour() -> None:
+    scene = Scene(a=(1.0, Bused([7.0], takes_s=0.75)), b=(1.0, Sluggish([SILENT]))).play(4000.0)
+    probes = {round(wait_s, 1) for wait_s in scene.instruments["b"].waited_s}  # type: ignore[attr-defined]  # a Sluggish
+    assert {0.2, 0.5} <= probes
+    assert 1800 < scene.readings("b")[0][0] < 1900
+
+
+def test_a_failure_that_ends_early_in_the_next_slot_does_not_cost_that_one() -> None:
+    slow = Scripted([7.0, SILENT, SILENT, 7.1], silent_s=0.55)
+    scene = Scene(a=(1.0, slow)).play(5.0)
+    assert scene.asked("a") == [0.0, 1.0, 1.55, 2.1, 3.0, 4.0]
+    assert scene.missed("a") == [("no_answer", 1, 2)]
+    slow = Scripted([7.0, SILENT, SILENT, 7.1], silent_s=0.8)
+    scene = Scene(a=(1.0, slow)).play(5.0)
+    assert scene.asked("a") == [0.0, 1.0, 1.8, 3.0, 4.0]  # no burst: too little was left of it
+    assert scene.missed("a") == [("no_answer", 1, 3)]
+
+
+@pytest.mark.parametrize(("takes_s", "times"), [(0.95, 0), (0.5, 1)])
+def test_who_is_there_is_asked_once_in_a_pause(takes_s: float, times: int) -> None:
+    asked = []
+
+    async def identify(link: Link) -> dict[str, str]:
+        asked.append(asyncio.get_running_loop().time())
+        return {"serial": "7"}
+
+    a = Scripted([7.0], takes_s=takes_s)
+    a.identify = identify  # type: ignore[attr-defined]  # optional, see Instrument
+    scene = Scene(a=(1.0, a)).play(10.0)
+    assert len(asked) == times
+    said = [e.detail["serial"] for e in scene.bodies if isinstance(e, Event) and e.what == "identified"]
+    assert said == ["7"] * times
 
 
 def test_that_an_instrument_wants_smaller_pieces_is_said_once() -> None:

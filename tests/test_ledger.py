@@ -298,6 +298,38 @@ def test_a_clock_that_is_set_loses_no_slot(step_s: int) -> None:
     assert len(story.events("ledger")) <= 12
 
 
+def test_a_clock_that_leaps_about_leaves_few_hours_open() -> None:
+    story = Story()
+    for days in range(20, 0, -1):
+        story.offset_ms = UTC_MS + days * 86_400_000
+        story.read()
+        story.now_s += EVERY_S
+    assert balanced(story.account()) == (20, 20, {})
+    assert len(story.ledger.save()) < 250
+
+
+def test_an_hour_waits_for_a_process_that_is_only_just_there_again() -> None:
+    story = Story()
+    story.read_until(3500)
+    story.kill()
+    story.now_s = 3800
+    story.tick()
+    story.read_until(3900)
+    hours = [(d["expected"], d["taken"], d["missed"]) for d in story.events("ledger")]
+    assert hours == [(360, 350, {"not_running": 10})]
+
+
+def test_what_is_said_later_of_a_boot_that_is_over_begins_no_boot() -> None:
+    story = Story()
+    story.read_until(1000)
+    before = story.at
+    story.reboot(off_s=600.0)
+    story.read_until(60.0)
+    story.append(Event(before, "flagged", {"sensor": "ph", "seq": 1, "flag": 4}))
+    story.read_until(100.0)
+    assert balanced(story.account()) == (170, 108, {"power_off": 62})
+
+
 def test_flags_also_those_that_come_a_reading_later() -> None:
     story = Story()
     for flag in (1, 3, 4, 2, 1, 1):
