@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import resources
@@ -29,9 +29,18 @@ TEXTS = (
 )  # fmt: skip
 NAMES = (
     "head", "station", "sensor", "quantity", "value", "sign", "limit", "unit", "since", "extreme", "worst",
-    "minutes", "count", "condition", "over",
+    "minutes", "count", "condition", "over", "answer",
+)  # fmt: skip
+REPLIES = (
+    "digest", "life", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "no_code",
+    "status", "list", "list_none", "help",
+)  # fmt: skip
+REPLY_NAMES = (
+    "station", "now", "items", "sensors", "count", "open", "muted", "until", "tries", "used", "budget",
+    "answer",
 )  # fmt: skip
 
+_TABLES = ("head", "extreme", "condition", "over", "quantity", "unit")
 _NAME = re.compile(r"\{([^{}]*)\}")
 _LONGEST_FORM = 400
 _SHORTEST_STATION = 4
@@ -49,6 +58,8 @@ class Texts:
     decimal: str = "."
     approximate: str = "~"
     repeated: tuple[str, ...] = ()
+    answer: str = ""
+    """How to answer, in every text that wants an answer; {code} is the alarm's one-time code."""
     text: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     head: Mapping[str, str] = field(default_factory=dict)
     extreme: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +67,8 @@ class Texts:
     over: Mapping[str, str] = field(default_factory=dict)
     quantity: Mapping[str, str] = field(default_factory=dict)
     unit: Mapping[str, str] = field(default_factory=dict)
+    short: Mapping[str, str] = field(default_factory=dict)
+    reply: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,7 @@ class Facts:
     over_s: float = 0.0
     change_s: float = 0.0
     nowcast: bool = False
+    code: str = ""
 
 
 def packaged(language: str) -> Texts:
@@ -104,35 +118,25 @@ def parse(source: str, name: str, under: Texts) -> Texts:
         table = tomllib.loads(source)
     except tomllib.TOMLDecodeError as e:
         raise TextsError(f"{name}: {e}") from e
-    texts = under
+    new: dict[str, Any] = {}
     for key, value in table.items():
         match key:
-            case "decimal":
-                texts = replace(texts, decimal=_word(name, key, value))
-            case "approximate":
-                texts = replace(texts, approximate=_word(name, key, value))
+            case "decimal" | "approximate" | "answer":
+                new[key] = _word(name, key, value, ("code",))
             case "repeated":
-                texts = replace(texts, repeated=_forms(name, key, value))
+                new[key] = _forms(name, key, value, NAMES)
             case "text":
-                texts = replace(texts, text={**under.text, **_all_forms(name, value)})
-            case "head":
-                texts = replace(texts, head={**under.head, **_words_of(name, key, value)})
-            case "extreme":
-                texts = replace(texts, extreme={**under.extreme, **_words_of(name, key, value)})
-            case "condition":
-                texts = replace(texts, condition={**under.condition, **_words_of(name, key, value)})
-            case "over":
-                texts = replace(texts, over={**under.over, **_words_of(name, key, value)})
-            case "quantity":
-                texts = replace(texts, quantity={**under.quantity, **_words_of(name, key, value)})
-            case "unit":
-                texts = replace(texts, unit={**under.unit, **_words_of(name, key, value)})
+                new[key] = {**under.text, **_all_forms(name, key, value, TEXTS, NAMES)}
+            case "reply":
+                new[key] = {**under.reply, **_all_forms(name, key, value, REPLIES, REPLY_NAMES)}
+            case "short":
+                new[key] = {**under.short, **_words_of(name, key, value, NAMES)}
+            case _ if key in _TABLES:
+                new[key] = {**getattr(under, key), **_words_of(name, key, value)}
             case _:
-                allowed = (
-                    "decimal, approximate, repeated, head, extreme, text, condition, over, quantity, unit"
-                )
+                allowed = f"decimal, approximate, repeated, answer, text, reply, short, {', '.join(_TABLES)}"
                 raise TextsError(f"{name}: {key}: not known; allowed are {allowed}")
-    return texts
+    return replace(under, **new)
 
 
 def which(notice: str, kind: Kind) -> str:
@@ -162,6 +166,34 @@ def render(texts: Texts, notice: str, facts: Facts, *, repeat: bool = False) -> 
     return marks[-1] + _fill(forms[-1], words)  # dear but whole: an alarm is not cut
 
 
+def brief(texts: Texts, notice: str, facts: Facts) -> str:
+    """What a message about several says of this one; with "reading" only its value."""
+    kind = "state" if facts.kind in (Kind.NO_DATA, Kind.FAULT) else "value"
+    key = {"clear": f"{kind}_clear", "reading": "reading"}.get(notice, kind)
+    return _fill(texts.short[key], _words(texts, facts))
+
+
+def say(texts: Texts, key: str, words: Mapping[str, str], *, most: int = 1) -> str:
+    """A text that is about no single rule: its longest form that costs at most so many segments."""
+    forms = texts.reply[key]
+    for form in forms:
+        text = _fill(form, words).rstrip(" :;")
+        if _count(text) <= most:
+            return text
+    return _cut(_fill(forms[-1], words), most)
+
+
+def how_to_answer(texts: Texts, code: str) -> str:
+    """The words by which a text asks for an answer; "" without a code."""
+    return _fill(texts.answer, {"code": code}, strip=False) if code else ""
+
+
+def clock(texts: Texts, since: datetime, now: datetime, *, sure: bool) -> str:
+    """A local time as texts show it."""
+    text = since.strftime("%H:%M" if since.date() == now.date() else "%d.%m %H:%M")
+    return text if sure else texts.approximate + text
+
+
 def mark_repeated(texts: Texts, text: str) -> str:
     """Mark a text that may have come already; at the cost of no second segment where that is possible."""
     for mark in texts.repeated:
@@ -181,13 +213,14 @@ def _words(texts: Texts, facts: Facts) -> dict[str, str]:
         "sign": ">" if facts.above else "<",
         "limit": "" if limit is None else _plain(limit).replace(".", texts.decimal),
         "unit": texts.unit.get(facts.unit, facts.unit),
-        "since": _clock(texts, facts),
+        "since": clock(texts, facts.since, facts.now, sure=facts.sure),
         "extreme": texts.extreme.get("above" if facts.above else "below", ""),
         "worst": _number(texts, worst, facts.digits, limit),
         "minutes": str(facts.minutes),
         "count": str(facts.count),
         "condition": texts.condition.get(facts.kind, ""),
         "over": _over(texts, facts),
+        "answer": how_to_answer(texts, facts.code),
     }
 
 
@@ -225,22 +258,28 @@ def _over(texts: Texts, facts: Facts) -> str:
     return _fill(texts.over.get(f"{what}minutes", ""), {"count": str(minutes)})
 
 
-def _clock(texts: Texts, facts: Facts) -> str:
-    same_day = facts.since.date() == facts.now.date()
-    text = facts.since.strftime("%H:%M" if same_day else "%d.%m %H:%M")
-    return text if facts.sure else texts.approximate + text
-
-
-def _fill(form: str, words: Mapping[str, str]) -> str:
+def _fill(form: str, words: Mapping[str, str], *, strip: bool = True) -> str:
     text = _NAME.sub(lambda m: words.get(m.group(1), ""), form)
-    return re.sub(r" +([,.:!])", r"\1", re.sub(r" {2,}", " ", text)).strip()
+    text = re.sub(r" +([,.:!])", r"\1", re.sub(r" {2,}", " ", text))
+    return text.strip() if strip else text
+
+
+def _count(text: str) -> int:
+    try:
+        return segments(text).count
+    except TextError:
+        return 10**6
 
 
 def _is_one_segment(text: str) -> bool:
-    try:
-        return segments(text).count == 1
-    except TextError:
-        return False
+    return _count(text) == 1
+
+
+def _cut(text: str, most: int) -> str:
+    """What does not fit, at a space where there is one."""
+    while _count(text) > most:
+        text = text[: max(text.rfind(" "), len(text) - 20, 1)].rstrip(" ;,")
+    return text
 
 
 def _table(name: str, key: str, value: Any) -> Mapping[str, Any]:
@@ -249,31 +288,32 @@ def _table(name: str, key: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _words_of(name: str, key: str, value: Any) -> dict[str, str]:
-    return {k: _word(name, f"{key}.{k}", v) for k, v in _table(name, key, value).items()}
+def _words_of(name: str, key: str, value: Any, names: Sequence[str] = ("count",)) -> dict[str, str]:
+    return {k: _word(name, f"{key}.{k}", v, names) for k, v in _table(name, key, value).items()}
 
 
-def _word(name: str, key: str, value: Any) -> str:
+def _word(name: str, key: str, value: Any, names: Sequence[str]) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_FORM or not (value.isprintable() or value == ""):
         raise TextsError(f"{name}: {key}: a short text in quotes is needed")
+    for found in _NAME.findall(value):
+        if found not in names:
+            raise TextsError(f"{name}: {key}: {{{found}}} is not known; allowed are {', '.join(names)}")
     return value
 
 
-def _forms(name: str, key: str, value: Any) -> tuple[str, ...]:
+def _forms(name: str, key: str, value: Any, names: Sequence[str]) -> tuple[str, ...]:
     forms = [value] if isinstance(value, str) else value
     if not isinstance(forms, list) or not forms:
         raise TextsError(f"{name}: {key}: a text, or a list of texts from long to short, is needed")
-    for form in forms:
-        for found in _NAME.findall(_word(name, key, form)):
-            if found not in NAMES:
-                raise TextsError(f"{name}: {key}: {{{found}}} is not known; allowed are {', '.join(NAMES)}")
-    return tuple(forms)
+    return tuple(_word(name, key, form, names) for form in forms)
 
 
-def _all_forms(name: str, value: Any) -> dict[str, tuple[str, ...]]:
+def _all_forms(
+    name: str, table: str, value: Any, keys: Sequence[str], names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
     forms = {}
-    for key, form in _table(name, "text", value).items():
-        if key not in TEXTS:
-            raise TextsError(f"{name}: text.{key}: not known; allowed are {', '.join(TEXTS)}")
-        forms[key] = _forms(name, f"text.{key}", form)
+    for key, form in _table(name, table, value).items():
+        if key not in keys:
+            raise TextsError(f"{name}: {table}.{key}: not known; allowed are {', '.join(keys)}")
+        forms[key] = _forms(name, f"{table}.{key}", form, names)
     return forms

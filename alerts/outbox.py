@@ -1,14 +1,16 @@
 """The messages that are still to be sent, and what became of those that were: pure bookkeeping, kept with
 the alarms' state.
 
-    put ──► QUEUED ──"sending"──► SENDING ──"accepted"──► ACCEPTED ──"delivered" / "failed" / a day──► gone
-              ▲                      ├──"retry"────► QUEUED, after a pause that grows to its ceiling
+    put ──► QUEUED ──"sending"──► SENDING ──"accepted"──► ACCEPTED ──every part "delivered" / a day──► gone
+              ▲                      ├──"retry"────► QUEUED, after a pause that grows to its ceiling;
+              │                      │               only the parts that are not yet taken
               │ ├──"unknown"──► QUEUED once more, marked as a repetition; the second time: gone
-              │                      │              ("accepted" before that: a late answer told the end)
+              │                      │              ("accepted" or "delivered" before that: it had gone)
               └──────────────────────┴──"failed"───► gone
 
-Nothing moves but by an outcome that stands in the journal. An outcome counts once: it names its attempt,
-and what does not fit the row's state is ignored, so that showing a record twice changes nothing.
+Several rows for one contact may go as one message: a digest, of which they are members (`group`). They do
+what it does. Nothing moves but by an outcome that stands in the journal. An outcome counts once: it names its
+attempt, and what does not fit the row's state is ignored, so that showing a record twice changes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ REPORT_WITHIN_S = 86_400.0
 
 TELLING = (Notice.RAISE, Notice.FLAPPING, Notice.ESCALATE)
 """The notices by which a contact first learns of an alarm."""
-_ORDER = {Notice.CLEAR: 1, Notice.REMIND: 2}
+_ORDER = {Notice.CLEAR: 1, Notice.REMIND: 2, Notice.LIFE: 3}
 
 
 class RowState(StrEnum):
@@ -44,6 +46,10 @@ class RowState(StrEnum):
 class Row:
     """One message to one contact. `reference` is the concatenation number (per contact, kept over
     restarts).
+
+    `bundle`: it waits for others to go with, and `brief` is what a digest says of it (or only its `sensor`).
+    `taken` are the path's references of the parts that it took, from the first on; `reported` the parts known
+    to be delivered.
     """
 
     id: str
@@ -62,6 +68,28 @@ class Row:
     state: RowState = RowState.QUEUED
     attempts: int = 0
     repeat: bool = False
+    bundle: bool = False
+    brief: str = ""
+    sensor: str = ""
+    group: str = ""
+    taken: tuple[int | str, ...] = ()
+    reported: tuple[int, ...] = ()
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt, as the journal has it. `references`: of the parts that were taken.
+
+    `part`: which one a report is about (0: all of it). `final`: an unknown end that must not be repeated.
+    """
+
+    state: str
+    attempt: int = 0
+    references: tuple[int | str, ...] = ()
+    part: int = 0
+    path: str = ""
+    final: bool = False
 
 
 @dataclass(slots=True)
@@ -85,9 +113,9 @@ class Outbox:
         if reported:  # these were sent; only their reports are still waited for
             del self.rows[min(reported, key=lambda old: old.made).id]
             return None
-        queued = [old for old in self.rows.values() if old.state is RowState.QUEUED]
+        queued = [old for old in self.rows.values() if old.state is RowState.QUEUED and not old.group]
         least = max(queued, key=lambda old: (*_urgency(old), old.made))
-        del self.rows[least.id]
+        self._remove(least)
         return least
 
     def number(self, contact: str) -> int:
@@ -99,74 +127,117 @@ class Outbox:
 
     def next(self, now_ms: int) -> Row | None:
         """The most urgent message that is due."""
-        return min(self._ready(now_ms), key=lambda row: (*_urgency(row), row.due_ms, row.made), default=None)
+        ready = (row for row in self._queued() if row.due_ms <= now_ms and not row.bundle)
+        return min(
+            (row for row in ready if not self._waits(row)),
+            key=lambda row: (*_urgency(row), row.due_ms, row.made),
+            default=None,
+        )
 
     def next_due_ms(self) -> int | None:
-        """When the earliest of the queued messages is due."""
-        return min((row.due_ms for row in self._queued() if not self._waits(row)), default=None)
+        """When the earliest of the messages is due that do not wait for others."""
+        waiting = (row for row in self._queued() if not row.bundle and not self._waits(row))
+        return min((row.due_ms for row in waiting), default=None)
+
+    def due_bundles(self, now_ms: int) -> dict[str, list[Row]]:
+        """By contact the rows that have waited long enough for others to go with."""
+        found: dict[str, list[Row]] = {}
+        for row in self._queued():
+            if row.bundle and row.due_ms <= now_ms and not self._waits(row):
+                found.setdefault(row.contact, []).append(row)
+        return found
+
+    def bundled(self, contact: str) -> list[Row]:
+        """The rows for a contact that wait for others to go with."""
+        return [row for row in self._queued() if row.bundle and row.contact == contact]
+
+    def join(self, digest: Row, members: list[Row]) -> Row | None:
+        """Let these rows go as one message. Gives what `put` gives."""
+        for row in members:
+            self.rows[row.id] = replace(row, group=digest.id, bundle=False)
+        return self.put(digest)
+
+    def alone(self, row: Row) -> None:
+        """This one goes by itself after all."""
+        self.rows[row.id] = replace(row, bundle=False)
+
+    def members(self, row: Row) -> list[Row]:
+        """The rows that go with a digest; of another row itself."""
+        return [old for old in self.rows.values() if old.group == row.id] or [row]
 
     def sending(self) -> list[Row]:
         """Rows whose attempt has begun and not ended. At start these are the ones that nobody can tell the
         end of.
         """
-        return [row for row in self.rows.values() if row.state is RowState.SENDING]
+        return [row for row in self.rows.values() if row.state is RowState.SENDING and not row.group]
 
-    def apply(self, row_id: str, outcome: str, attempt: int, now_ms: int) -> list[Row]:
+    def segments_waiting(self, contact: str) -> int:
+        """What is still to be sent to a contact, in segments."""
+        return sum(row.segments for row in self.rows.values() if self._costs(row, contact))
+
+    def apply(self, row_id: str, outcome: Outcome, now_ms: int) -> list[Row]:
         """Take an outcome into account. Gives rows that need not be sent any more because of it."""
         row = self.rows.get(row_id)
-        if row is None:
+        if row is None or row.group:
             return []
-        if outcome == "sending":
-            if row.state is RowState.QUEUED and attempt == row.attempts + 1:
-                self.rows[row_id] = replace(row, state=RowState.SENDING, attempts=attempt)
+        if outcome.state == "sending":
+            if row.state is RowState.QUEUED and outcome.attempt == row.attempts + 1:
+                self._set(replace(row, state=RowState.SENDING, attempts=outcome.attempt))
             return []
-        if outcome in ("delivered", "failed", "withdrawn") and row.state is not RowState.SENDING:
-            del self.rows[row_id]
+        if outcome.state in ("delivered", "undelivered", "withdrawn"):
+            return self._reported(row, outcome)
+        if outcome.state == "failed" and row.state is RowState.QUEUED:
+            return self._give_up(row)
+        was_sent = outcome.state == "accepted" and row.repeat and row.state is RowState.QUEUED
+        if outcome.attempt != row.attempts or not (was_sent or row.state is RowState.SENDING):
             return []
-        was_sent = outcome == "accepted" and row.repeat and row.state is RowState.QUEUED
-        if attempt != row.attempts or not (was_sent or row.state is RowState.SENDING):
-            return []
-        match outcome:
+        match outcome.state:
             case "accepted":
-                expires_ms = now_ms + int(REPORT_WITHIN_S * 1000)
-                self.rows[row_id] = replace(row, state=RowState.ACCEPTED, expires_ms=expires_ms)
-            case "delivered":
-                del self.rows[row_id]
+                self._accepted(row, outcome, now_ms)
             case "retry":
                 pause_ms = int(min(PAUSE_S * 2 ** min(row.attempts - 1, 16), PAUSE_CEILING_S) * 1000)
-                self.rows[row_id] = replace(row, state=RowState.QUEUED, due_ms=now_ms + pause_ms)
-            case "unknown" if not row.repeat:
+                taken = (*row.taken, *outcome.references)
+                self._set(replace(row, state=RowState.QUEUED, due_ms=now_ms + pause_ms, taken=taken))
+            case "unknown" if len(row.reported) >= row.segments:
+                self._remove(row)  # the reports were quicker than the answer
+            case "unknown" if not (row.repeat or outcome.final):
                 due_ms = now_ms + int(REPEAT_AFTER_S * 1000)
-                self.rows[row_id] = replace(row, state=RowState.QUEUED, due_ms=due_ms, repeat=True)
+                # A marked text is another text: its parts must not be put together with those of the first.
+                number = self.number(row.contact) if row.segments > 1 else row.reference
+                row = replace(row, state=RowState.QUEUED, due_ms=due_ms, repeat=True, taken=(), reported=())
+                self._set(replace(row, reference=number))
             case "unknown":
-                del self.rows[row_id]
+                self._remove(row)
             case "failed":
-                del self.rows[row_id]
-                return self._withdraw_clear(row)
+                return self._give_up(row)
         return []
 
     def expire(self, now_ms: int) -> list[Row]:
         """Remove what has outlived its use; gives those that were never sent, and what need not follow
         them.
         """
-        late = [row for row in self.rows.values() if row.expires_ms <= now_ms]
+        late = [row for row in self.rows.values() if row.expires_ms <= now_ms and not row.group]
         gone = []
         for row in late:
-            if row.state is RowState.SENDING:
+            if row.state is RowState.SENDING or row.id not in self.rows:
                 continue  # its end is still to be told
-            if self.rows.pop(row.id, None) is not None and row.state is RowState.QUEUED:
-                gone.append(row)
-                gone += self._withdraw_clear(row)
+            if row.state is RowState.ACCEPTED:
+                self._remove(row)
+                continue
+            members = self.members(row)
+            clears = self._give_up(row)
+            gone += [*members, *clears]
         return gone
 
-    def withdraw(self, rule: str, now_ms: int) -> tuple[list[Row], set[str]]:
-        """The alarm is over: drop reminders, and what quiet hours still hold back.
+    def withdraw(self, rule: str, now_ms: int, *, whole: bool = False) -> tuple[list[Row], set[str]]:
+        """The alarm is over: drop reminders, and what quiet hours or a bundle still hold back. `whole`: drop
+        all that has not been tried.
 
         Gives those rows, and the contacts who thus were never told, so that no "back to normal" follows.
         """
         gone, untold = [], set()
         for row in [row for row in self._queued() if row.rule == rule and row.attempts == 0]:
-            held = row.notice in TELLING and row.due_ms > now_ms
+            held = row.notice in TELLING and (whole or row.due_ms > now_ms or row.bundle)
             if held or row.notice is Notice.REMIND:
                 del self.rows[row.id]
                 gone.append(row)
@@ -184,15 +255,76 @@ class Outbox:
             if row.state is not RowState.ACCEPTED
         )
 
-    def _queued(self) -> Iterator[Row]:
-        return (row for row in self.rows.values() if row.state is RowState.QUEUED)
+    def accepted(self) -> list[Row]:
+        """Messages whose delivery report is waited for."""
+        return [row for row in self.rows.values() if row.state is RowState.ACCEPTED]
 
-    def _ready(self, now_ms: int) -> Iterator[Row]:
-        return (row for row in self._queued() if row.due_ms <= now_ms and not self._waits(row))
+    def unknown(self) -> list[Row]:
+        """Messages that may have gone, and wait to be repeated."""
+        return [row for row in self._queued() if row.repeat]
+
+    def find(self, contact: str, reference: int) -> Row | None:
+        """The message that a delivery report of this concatenation number is about: the latest one."""
+        mine = (row for row in self.rows.values() if row.contact == contact and row.reference == reference)
+        sent = (row for row in mine if not row.group and row.attempts)
+        return max(sent, key=lambda row: row.made, default=None)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _queued(self) -> Iterator[Row]:
+        return (row for row in self.rows.values() if row.state is RowState.QUEUED and not row.group)
+
+    def _set(self, row: Row) -> None:
+        """Change a row, and the members of a digest with it."""
+        for old in self.members(row):
+            if old.id != row.id:
+                self.rows[old.id] = replace(old, state=row.state, attempts=row.attempts)
+        self.rows[row.id] = row
+
+    def _remove(self, row: Row) -> None:
+        for old in self.members(row):
+            self.rows.pop(old.id, None)
+        self.rows.pop(row.id, None)
+
+    def _give_up(self, row: Row) -> list[Row]:
+        members = self.members(row)
+        self._remove(row)
+        return [clear for old in members for clear in self._withdraw_clear(old)]
+
+    def _accepted(self, row: Row, outcome: Outcome, now_ms: int) -> None:
+        for old in self.members(row):
+            if old.id != row.id:
+                del self.rows[old.id]
+        taken = (*row.taken, *outcome.references)
+        expires_ms = now_ms + int(REPORT_WITHIN_S * 1000)
+        row = replace(row, state=RowState.ACCEPTED, expires_ms=expires_ms, taken=taken, path=outcome.path)
+        self.rows[row.id] = row
+        if len(row.reported) >= row.segments:  # the reports were quicker
+            self._remove(row)
+
+    def _reported(self, row: Row, outcome: Outcome) -> list[Row]:
+        """A report about a part or the whole; what was withdrawn. A repetition that waits is needless when
+        its first attempt was delivered.
+        """
+        reported = tuple(sorted({*row.reported, outcome.part} - {0}))
+        under_way = row.state is RowState.SENDING
+        if outcome.state == "delivered" and outcome.part and (under_way or len(reported) < row.segments):
+            self.rows[row.id] = replace(row, reported=reported)
+            return []
+        if under_way or (outcome.state == "undelivered" and row.state is RowState.QUEUED):
+            return []  # its end is still to be told; or the first attempt came to nothing and is repeated
+        if outcome.state == "delivered" or row.state is RowState.ACCEPTED:
+            self._remove(row)
+            return []
+        return self._give_up(row)
+
+    def _costs(self, row: Row, contact: str) -> bool:
+        return row.contact == contact and row.state is not RowState.ACCEPTED and not row.group
 
     def _waits(self, row: Row) -> bool:
         """A "back to normal" never overtakes the alarm it belongs to."""
-        return row.notice is Notice.CLEAR and any(self._tellings(row))
+        together = (told for told in self._tellings(row) if not (row.bundle and told.bundle))
+        return row.notice is Notice.CLEAR and any(together)
 
     def _tellings(self, row: Row) -> Iterator[Row]:
         return (
@@ -211,7 +343,7 @@ class Outbox:
         clear = self.rows.get(f"{row.rule}/{row.occurrence}/{Notice.CLEAR}/{row.contact}")
         if clear is None or clear.state is not RowState.QUEUED or any(self._tellings(clear)):
             return []
-        del self.rows[clear.id]
+        self._remove(clear)
         return [clear]
 
 

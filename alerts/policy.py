@@ -19,7 +19,7 @@ is rule/occurrence/kind/contact.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from alerts.rules import Phase, Priority, Rule, State, What
@@ -42,6 +42,14 @@ class Notice(StrEnum):
     ESCALATE = "escalate"
     REMIND = "remind"
     FLAPPING = "flapping"
+    DIGEST = "digest"
+    REPLY = "reply"
+    LIFE = "life"
+    BUDGET = "budget"
+
+
+ABOUT_A_RULE = (Notice.RAISE, Notice.CLEAR, Notice.ESCALATE, Notice.REMIND, Notice.FLAPPING)
+"""The others: several of these in one message, an answer to a person, the daily sign of life, a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,13 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A person to tell. The phone number stays here: it goes into no record."""
+    """A person to tell. The phone number and the PIN stay here: they go into no record."""
 
     id: str
     phone: str
     language: str = "en"
     quiet: Quiet | None = None
+    pin: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +118,18 @@ Told = tuple[Story, tuple[Notification, ...]]
 
 
 def on_change(
-    rule: Rule, story: Story, state: State, what: What, contacts: Mapping[str, Contact], moment: Moment
+    rule: Rule,
+    story: Story,
+    state: State,
+    what: What,
+    contacts: Mapping[str, Contact],
+    moment: Moment,
+    reason: str = "first raise",
 ) -> Told:
-    """What a change leads to. `state` is the one after it."""
+    """What a change leads to. `state` is the one after it; `reason` that of a first raise."""
     match what:
         case What.RAISED:
-            return _on_raise(rule, story, state, contacts, moment)
+            return _on_raise(rule, story, state, contacts, moment, reason)
         case What.ACKNOWLEDGED:
             return replace(story, acknowledged=True), ()
         case What.CLEARED if not story.flapping:
@@ -154,6 +169,12 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
     return story, notices
 
 
+def untell(story: Story, contact: str) -> Story:
+    """What was meant for this contact never reached them. Nobody told: the episode has not begun."""
+    told = tuple(name for name in story.told if name != contact)
+    return replace(story, told=told) if told else _over(story)
+
+
 def minutes_without_answer(story: Story, now_ms: int) -> int:
     """How long nobody has acknowledged: what an escalation says."""
     if story.episode_ms is None:
@@ -167,7 +188,12 @@ def rank(priority: Priority) -> int:
 
 
 def _on_raise(
-    rule: Rule, story: Story, state: State, contacts: Mapping[str, Contact], moment: Moment
+    rule: Rule,
+    story: Story,
+    state: State,
+    contacts: Mapping[str, Contact],
+    moment: Moment,
+    reason: str,
 ) -> Told:
     now_ms = moment.now_ms
     recent = [at for at in story.raises_ms if now_ms - at < FLAPPING_WITHIN_S * 1000]
@@ -185,7 +211,8 @@ def _on_raise(
         told = _join(told, tier.contacts)
     flapping = len(raises_ms) >= FLAPPING_COUNT
     minutes = f"{FLAPPING_WITHIN_S / 60:g} min"
-    reason = f"{FLAPPING_COUNT} raises in {minutes}: no more until it settles" if flapping else "first raise"
+    if flapping:
+        reason = f"{FLAPPING_COUNT} raises in {minutes}: no more until it settles"
     notice = Notice.FLAPPING if flapping else Notice.RAISE
     told = tuple(contact for contact in told if contact in contacts)
     story = replace(story, told=told, tiers=max(at_once, story.tiers), raises_ms=raises_ms, flapping=flapping)

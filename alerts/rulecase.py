@@ -18,6 +18,7 @@ is an argument: a day takes a moment. Messages count as sent in the second in wh
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +27,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from alerts import answers
+from alerts.commands import parse
 from alerts.messages import LANGUAGES, TextsError, packaged
-from alerts.rules import RuleError, standing
+from alerts.outbox import Outcome as Became
+from alerts.rules import RuleError
 from alerts.rulewords import CaseError, contact_from, duration, only, rule_from
-from alerts.watch import Change, Now, Said, Watch
+from alerts.watch import Change, Limits, Now, Overlaid, Said, Watch
 
 MOST_S = 40 * 86_400
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _STRETCH = re.compile(
     rf"(?:(?P<from>{_NUMBER}) to (?P<to>{_NUMBER}) in|(?P<word>{_NUMBER}|nothing|bad|fault) for) (?P<time>.+)"
 )
-_CASE_KEYS = {"about", "station", "start", "timezone", "contact", "rule", "series", "acknowledge", "expect"}
+_CASE_KEYS = {
+    "about", "station", "start", "timezone", "collect", "contact", "rule", "series", "acknowledge", "answers",
+    "expect",
+}  # fmt: skip
+FIRST_CODE = 1001
+"""The one-time codes count up from here, so that a case can foretell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class Case:
     last_ms: int
     samples: tuple[Sample, ...]
     acknowledge: tuple[tuple[int, str, str], ...]
+    answers: tuple[tuple[int, str, str], ...]
     states: tuple[str, ...]
     sms: tuple[str, ...]
 
@@ -91,7 +101,11 @@ def _read(table: Mapping[str, Any], name: str) -> Case:
     start_ms = int(start.timestamp() * 1000)
     rules = [rule_from(rule, f"{name}: rule {i}") for i, rule in enumerate(table.get("rule", []), 1)]
     contacts = [contact_from(contact, name) for contact in table.get("contact", [])]
-    watch = Watch(table.get("station", "station"), rules, contacts, {x: packaged(x) for x in LANGUAGES}, zone)
+    count = itertools.count(FIRST_CODE - 1000)
+    limits = Limits(collect_s=duration(table.get("collect", "45 s"), name))
+    texts = {language: packaged(language) for language in LANGUAGES}
+    station = table.get("station", "station")
+    watch = Watch(station, rules, contacts, texts, zone, limits, lambda _: next(count) % 9000)
     samples: list[Sample] = []
     last_ms = 0
     for series in table.get("series", []):
@@ -107,6 +121,7 @@ def _read(table: Mapping[str, Any], name: str) -> Case:
         last_ms=last_ms,
         samples=tuple(sorted(samples, key=lambda sample: sample.at_ms)),
         acknowledge=tuple(_acknowledgement(line, start, name) for line in table.get("acknowledge", [])),
+        answers=tuple(_answer(line, start, name) for line in table.get("answers", [])),
         states=tuple(expect.get("states", ())),
         sms=tuple(expect.get("sms", ())),
     )
@@ -117,11 +132,11 @@ def run(case: Case) -> Outcome:
     watch, states, sms = case.watch, list[str](), list[str]()
     samples = iter(case.samples)
     sample = next(samples, None)
-    acknowledge = sorted(case.acknowledge)
+    acknowledge, coming = sorted(case.acknowledge), sorted(case.answers)
     for second in range(case.last_ms // 1000 + 1):
         ms = second * 1000
         now = Now(ms, case.start_utc_ms + ms)
-        clock = watch.local(ms, now).strftime("%H:%M:%S")
+        clock = watch.mail.local(ms, now).strftime("%H:%M:%S")
         said: list[Said] = []
         while sample is not None and sample.at_ms <= ms:
             said += _see(watch, sample, now)
@@ -129,10 +144,14 @@ def run(case: Case) -> Outcome:
         while acknowledge and acknowledge[0][0] <= ms:
             _, rule, by = acknowledge.pop(0)
             said += watch.acknowledge(rule, by, now)
+        while coming and coming[0][0] <= ms:
+            at_ms, by, text = coming.pop(0)
+            answer = answers.decide(watch, by, parse(text), now, f"{at_ms} {by} {text}")
+            said += answers.act(watch, answer, now)
         said += watch.tick(now)
         for one in said:
-            if isinstance(one, Change):
-                states.append(f"{clock} {one.rule.id} {standing(one.after)}")
+            if isinstance(one, Change | Overlaid):
+                states.append(f"{clock} {one.rule.id} {one.standing}")
         sms += [f"{clock} {line}" for line in _send(watch, now)]
     failures = [*_compare("state", case.states, states), *_compare("sms", case.sms, sms)]
     return Outcome(tuple(states), tuple(sms), tuple(f"{case.name}: {failure}" for failure in failures))
@@ -148,10 +167,9 @@ def _see(watch: Watch, sample: Sample, now: Now) -> list[Said]:
 
 def _send(watch: Watch, now: Now) -> Iterator[str]:
     while (row := watch.memory.outbox.next(now.ms)) is not None:
-        watch.outcome(row.id, "sending", row.attempts + 1, now)
-        watch.outcome(row.id, "accepted", row.attempts + 1, now)
-        watch.outcome(row.id, "delivered", row.attempts + 1, now)
-        yield f"{row.contact}: {watch.text_of(row)}"
+        for state in ("sending", "accepted", "delivered"):
+            watch.outcome(row.id, Became(state, row.attempts + 1), now)
+        yield f"{row.contact}: {watch.mail.text_of(row)}"
 
 
 def _compare(kind: str, expected: Sequence[str], got: Sequence[str]) -> Iterator[str]:
@@ -202,8 +220,22 @@ def _acknowledgement(line: str, start: datetime, name: str) -> tuple[int, str, s
     words = line.split()
     if len(words) != 3:
         raise CaseError(f'{name}: acknowledge: {line!r}; write "14:20:00 RULE CONTACT"')
-    hours, minutes, seconds = (int(part) for part in f"{words[0]}:00".split(":")[:3])
+    return _at_ms(words[0], start), words[1], words[2]
+
+
+def _answer(line: str, start: datetime, name: str) -> tuple[int, str, str]:
+    """What somebody answers by SMS: "14:20:00 duty: ACK 1001"."""
+    clock, _, rest = line.partition(" ")
+    by, colon, text = rest.partition(": ")
+    if not colon:
+        raise CaseError(f'{name}: answers: {line!r}; write "14:20:00 CONTACT: ACK {FIRST_CODE}"')
+    return _at_ms(clock, start), by, text
+
+
+def _at_ms(clock: str, start: datetime) -> int:
+    """How long after the start a time of day comes next."""
+    hours, minutes, seconds = (int(part) for part in f"{clock}:00".split(":")[:3])
     at = start.replace(hour=hours, minute=minutes, second=seconds)
     if at < start:
         at += timedelta(days=1)
-    return int((at.astimezone(UTC) - start.astimezone(UTC)).total_seconds() * 1000), words[1], words[2]
+    return int((at.astimezone(UTC) - start.astimezone(UTC)).total_seconds() * 1000)

@@ -1,8 +1,8 @@
 """All rules of a station together: what is observed goes in, changes and messages come out. No disk, no
 clock, no broker.
 
-    observation, time ──► rules.step ──► Change ──► policy ──► messages ──► outbox: Row
-                                           │                                  │
+    observation, time ──► rules.step ──► Change ──► policy ──► mail: texts, what goes together ──► outbox: Row
+    what people did   ──► acknowledge, shelve, maintenance         │
                                            └────────► Said, in order ◄────────┘
 
 Everything it remembers is in `memory`, plain values; gateway.alarms keeps it in the journal together with
@@ -12,30 +12,32 @@ the records of what was said, so that after a crash both are there or neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, tzinfo
 
-from alerts.alphabet import segments
-from alerts.messages import Facts, Texts, mark_repeated, render
-from alerts.outbox import Outbox, Row
-from alerts.policy import (
-    FLAPPING_COUNT,
-    FLAPPING_WITHIN_S,
-    Contact,
-    Moment,
-    Notice,
-    Notification,
-    Story,
-    minutes_without_answer,
-    on_change,
-    on_time,
+from alerts import lifeline
+from alerts.mail import Limits, Mail
+from alerts.memory import (
+    STATION,
+    Change,
+    Dropped,
+    Memory,
+    Now,
+    Overlaid,
+    Overlay,
+    PathChange,
+    Said,
+    is_up,
+    standing_of,
 )
+from alerts.messages import Texts
+from alerts.outbox import Outcome
+from alerts.policy import Contact, Moment, Story, on_change, on_time
 from alerts.rules import (
     Kind,
     Observation,
     Phase,
-    Priority,
     Quality,
     Rule,
     State,
@@ -43,61 +45,26 @@ from alerts.rules import (
     acknowledge,
     happened,
     resume,
+    standing,
     step,
 )
 from alerts.window import Window, add, add_hour, change, mean, nowcast
 
-LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
-"""How long a message is worth sending, from when it is due."""
+__all__ = [
+    "Change", "Dropped", "Limits", "Memory", "Now", "Overlaid", "PathChange", "Said", "Watch",
+]  # fmt: skip
+
 UNWATCHED_S = 60.0
 """When nobody has looked for so long, nothing is concluded from the silence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """This moment: `ms` on the scale of the rules, `utc_ms` as the clock says, `sure` whether the clock is
-    right.
-    """
-
-    ms: int
-    utc_ms: int
-    sure: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A rule's alarm has changed."""
-
-    rule: Rule
-    what: What
-    before: State
-    after: State
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A message that will not be sent, and why."""
-
-    row: Row
-    why: str
-
-
-Said = Change | Row | Dropped
-
-
-@dataclass(slots=True)
-class Memory:
-    """What must survive: the rules' states and stories by rule id, and the outbox."""
-
-    states: dict[str, State] = field(default_factory=dict)
-    stories: dict[str, Story] = field(default_factory=dict)
-    outbox: Outbox = field(default_factory=Outbox)
-    windows: dict[str, Window] = field(default_factory=dict)
+SHELVE_MOST_S = 86_400.0
+_OVER = "it was over before this was sent"
+_ENDS = {"shelved": "unshelved", "suppressed": "unsuppressed", "out_of_service": "in_service"}
 
 
 class Watch:
-    """The rules, the contacts and the memory of one station. `texts` holds the texts by language."""
+    """The rules, the contacts and the memory of one station. `texts` holds the texts by language; `random`
+    gives the one-time codes (a number below the one given).
+    """
 
     def __init__(
         self,
@@ -106,12 +73,13 @@ class Watch:
         contacts: Sequence[Contact],
         texts: Mapping[str, Texts],
         zone: tzinfo = UTC,
+        limits: Limits | None = None,
+        random: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         self.station = station
         self.rules = {rule.id: rule for rule in rules}
         self.contacts = {contact.id: contact for contact in contacts}
-        self.texts = texts
-        self.zone = zone
+        self.mail = Mail(station, self.contacts, texts, zone, limits or Limits(), random)
         self.memory = Memory()
         self._last_ms: int | None = None  # None: has not looked since the start
         self._by_sensor: dict[str, list[Rule]] = {}
@@ -161,17 +129,26 @@ class Watch:
         said: list[Said] = []
         for rule in self._timed:
             said += self._step(rule, now, None)
+        for name, overlay in list(memory.overlays.items()):
+            if overlay.until_ms is not None and overlay.until_ms <= now.ms:
+                del memory.overlays[name]
+        for rule in self.rules.values():
+            said += self._look_at_overlays(rule, now)
         for name, story in list(memory.stories.items()):
             found = self.rules.get(name)
-            if found is None or story.episode_ms is None:
+            if found is None or story.episode_ms is None or name in memory.muted:
                 continue
             state = memory.states[name]
             after, notices = on_time(found, story, state, self.contacts, self._moment(now))
             memory.stories[name] = after
-            ended = after.episode_ms is None
-            said += self._enqueue(found, story, state, state, notices, now, ended=ended)
-        said += [Dropped(row, "too old to be of use") for row in memory.outbox.expire(now.ms)]
-        return said
+            if after.episode_ms is None:
+                gone, untold = self.mail.withdraw(memory, name, now, _OVER)
+                said += gone
+                notices = tuple(notice for notice in notices if notice.contact not in untold)
+            said += self.mail.notify(memory, found, (state, state), notices, now, story)
+        return said + self.mail.tick(memory, now)
+
+    # ── what people do ──────────────────────────────────────────────────────────────────────────
 
     def acknowledge(self, rule_id: str, by: str, now: Now) -> list[Said]:
         """Somebody has taken notice: no more escalation, no more reminders."""
@@ -180,22 +157,52 @@ class Watch:
             return []
         return self._change(rule, state, acknowledge(state), now, by=by)
 
-    def outcome(self, row_id: str, outcome: str, attempt: int, now: Now) -> list[Said]:
+    def shelve(self, target: str, seconds: float | None, by: str, why: str, now: Now) -> list[Said]:
+        """Do not tell of this rule's alarms: for so long (a day at most), or with None until it is put back
+        into service.
+        """
+        until_ms = None if seconds is None else now.ms + int(min(seconds, SHELVE_MOST_S) * 1000)
+        if target not in self.rules:
+            return []
+        overlay = Overlay("out_of_service" if seconds is None else "shelved", by, why, until_ms)
+        self.memory.overlays[target] = overlay
+        said = self._look_at_overlays(self.rules[target], now)
+        return said + self.mail.withdraw(self.memory, target, now, f"{overlay.kind} by {by}", whole=True)[0]
+
+    def unshelve(self, target: str, by: str, now: Now) -> list[Said]:
+        """Tell of this rule's alarms again; at once, if it stands."""
+        if self.memory.overlays.pop(target, None) is None or target not in self.rules:
+            return []
+        return self._look_at_overlays(self.rules[target], now, by)
+
+    def maintain(self, sensor: str, seconds: float, by: str, why: str, now: Now) -> list[Said]:
+        """Somebody works at a sensor, or with "" at the station: none of its alarms are told for so long.
+        Zero ends it.
+        """
+        key = f"sensor {sensor}" if sensor else STATION
+        self.memory.overlays.pop(key, None)
+        if seconds > 0:
+            until_ms = now.ms + int(min(seconds, SHELVE_MOST_S) * 1000)
+            self.memory.overlays[key] = Overlay("suppressed", by, why, until_ms)
+        touched = [rule for rule in self.rules.values() if sensor in ("", rule.sensor)]
+        return [said for rule in touched for said in self._look_at_overlays(rule, now, by)]
+
+    # ── what became of messages ─────────────────────────────────────────────────────────────────
+
+    def outcome(self, row_id: str, outcome: Outcome, now: Now, error: str = "") -> list[Said]:
         """What became of an attempt to send, as the journal has it."""
-        gone = self.memory.outbox.apply(row_id, outcome, attempt, now.ms)
-        return [Dropped(row, "the alarm itself could not be sent") for row in gone]
+        return self.mail.outcome(self.memory, row_id, outcome, error, now)
 
-    def text_of(self, row: Row) -> str:
-        """The text to send: marked when it is a repetition of one that may have come."""
-        contact = self.contacts.get(row.contact)
-        if not row.repeat or contact is None:
-            return row.text
-        return mark_repeated(self.texts[contact.language], row.text)
+    def modem(self, state: str, why: str, now: Now) -> list[Said]:
+        """What the modem's watchman says: "ready", or why not."""
+        lifeline.modem(self.memory.path, state, why, now)
+        return lifeline.check(self.memory.path, now)
 
-    def local(self, ms: int, now: Now) -> datetime:
-        """The local time of a moment on the rules' scale, by the clock as it is now."""
-        utc_s = (now.utc_ms - (now.ms - ms)) / 1000
-        return datetime.fromtimestamp(utc_s, UTC).astimezone(self.zone)
+    def standing(self, rule_id: str) -> str:
+        """A rule's state by ISA-18.2, overlays included."""
+        return standing_of(self.memory, rule_id)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
     def _looked_at(self, rule: Rule, at_ms: int, value: float | None) -> float | None:
         """What a rule over a length looks at after this value: a mean, a NowCast, a change."""
@@ -223,97 +230,77 @@ class Watch:
     def _change(self, rule: Rule, before: State, after: State, now: Now, by: str = "") -> list[Said]:
         if after is before:
             return []
-        self.memory.states[rule.id] = after
+        memory = self.memory
+        memory.states[rule.id] = after
         what = happened(before, after)
         if what is None:
             return []
-        story = self.memory.stories.get(rule.id, Story())
-        later, notices = on_change(rule, story, after, what, self.contacts, self._moment(now))
-        self.memory.stories[rule.id] = later
-        said: list[Said] = [Change(rule, what, before, after, by)]
-        ended = what is What.CLEARED and later.episode_ms is None
-        return said + self._enqueue(rule, story, before, after, notices, now, ended=ended)
+        said: list[Said] = [Change(rule, what, before, after, standing_of(memory, rule.id), by)]
+        if what is What.RAISED and self._overlay(rule, now) is not None:
+            return said
+        return said + self._tell(rule, before, after, what, now)
 
-    def _enqueue(
-        self,
-        rule: Rule,
-        story: Story,
-        before: State,
-        after: State,
-        notices: Iterable[Notification],
-        now: Now,
-        *,
-        ended: bool,
+    def _tell(
+        self, rule: Rule, before: State, after: State, what: What, now: Now, reason: str = "first raise"
     ) -> list[Said]:
-        """Put the notifications into the outbox; give the rows, and those that this makes needless."""
-        outbox = self.memory.outbox
+        """Let the policy say who is told of a change, and put that into the outbox."""
+        memory = self.memory
+        story = memory.stories.get(rule.id, Story())
         said: list[Said] = []
-        untold: set[str] = set()
-        if ended:
-            gone, untold = outbox.withdraw(rule.id, now.ms)
-            said += [Dropped(row, "it was over before this was sent") for row in gone]
-        for notice in notices:
-            contact = self.contacts[notice.contact]
-            if notice.notice is Notice.CLEAR and notice.contact in untold:
-                continue
-            if notice.notice is Notice.REMIND and outbox.is_waiting(rule.id, after.occurrence, contact.id):
-                continue  # a reminder never joins a queue in which its alarm still waits
-            facts = self._facts(rule, story, before, after, notice.notice, now)
-            text = render(self.texts[contact.language], notice.notice, facts)
-            lifetime_s = LIFETIME_S[rule.priority]
-            outbox.made += 1
-            row = Row(
-                id=notice.id,
-                rule=rule.id,
-                occurrence=notice.occurrence,
-                notice=notice.notice,
-                contact=contact.id,
-                priority=notice.priority,
-                text=text,
-                segments=segments(text).count,
-                reason=notice.reason,
-                due_ms=notice.due_ms,
-                expires_ms=notice.due_ms + int(lifetime_s * 1000),
-                reference=outbox.number(contact.id),
-                made=outbox.made,
-            )
-            least = outbox.put(row)
-            said.append(row)
-            if least is not None:
-                said.append(Dropped(least, "too many messages wait"))
-        return said
+        if what is What.CLEARED and not story.flapping:
+            said += self.mail.withdraw(memory, rule.id, now, _OVER)[0]
+            story = memory.stories.get(rule.id, story)
+        moment = self._moment(now)
+        later, notices = on_change(rule, story, after, what, self.contacts, moment, reason)
+        memory.stories[rule.id] = later
+        return said + self.mail.notify(memory, rule, (before, after), notices, now, story)
 
-    def _facts(
-        self, rule: Rule, story: Story, before: State, after: State, notice: Notice, now: Now
-    ) -> Facts:
-        since_ms = after.begin_ms
-        if notice is Notice.CLEAR:  # it came back when the recovery began, not when the delay was over
-            since_ms = before.since_ms if before.phase is Phase.RECOVERING else after.since_ms
-        minutes = int(FLAPPING_WITHIN_S // 60)
-        if notice is Notice.ESCALATE:
-            minutes = minutes_without_answer(story, now.ms)
-        return Facts(
-            station=self.station,
-            sensor=rule.sensor,
-            kind=rule.kind,
-            priority=rule.priority,
-            since=self.local(since_ms, now),
-            now=self.local(now.ms, now),
-            quantity=rule.quantity,
-            unit=rule.unit,
-            value=after.value,
-            limit=after.limit,
-            worst=after.worst,
-            above=rule.kind is not Kind.BELOW and after.limit == rule.high,
-            digits=rule.digits,
-            over_s=rule.over_s,
-            change_s=rule.change_s,
-            nowcast=rule.nowcast,
-            minutes=minutes,
-            count=FLAPPING_COUNT,
-            sure=now.sure,
-        )
+    def _overlay(self, rule: Rule, now: Now) -> Overlay | None:
+        """Why this rule's alarms are not told at present."""
+        overlays = self.memory.overlays
+        for key in (rule.id, f"sensor {rule.sensor}", STATION):
+            overlay = overlays.get(key)
+            if overlay is not None and (overlay.until_ms is None or overlay.until_ms > now.ms):
+                return overlay
+        if now.sure and not self._in_season(rule, now):
+            return Overlay("suppressed", "", "out of its season or hours")
+        if rule.kind is Kind.NO_DATA:  # that the sensor is ill is told already
+            for other in self._by_sensor[rule.sensor]:
+                if other.kind is Kind.FAULT and other.send and is_up(self.memory, other.id):
+                    return Overlay("suppressed", "", f"{other.id} stands")
+        return None
+
+    def _in_season(self, rule: Rule, now: Now) -> bool:
+        if not (rule.months or rule.hours):
+            return True
+        local = self.mail.local(now.ms, now)
+        if rule.months and local.month not in rule.months:
+            return False
+        if rule.hours is None or rule.hours[0] == rule.hours[1]:
+            return True
+        since_start = (local.hour * 60 + local.minute - rule.hours[0]) % 1440
+        return since_start < (rule.hours[1] - rule.hours[0]) % 1440
+
+    def _look_at_overlays(self, rule: Rule, now: Now, by: str = "") -> list[Said]:
+        """Say when a rule's alarms begin or cease to be told; tell of one that stands when they are again."""
+        memory = self.memory
+        overlay, was = self._overlay(rule, now), memory.muted.get(rule.id)
+        if (overlay.kind if overlay else None) == was:
+            return []
+        state, before = memory.states.get(rule.id, State()), standing_of(memory, rule.id)
+        if overlay is not None:
+            memory.muted[rule.id] = overlay.kind
+            said = Overlaid(
+                rule, overlay.kind, state, before, overlay.kind, overlay.by, overlay.why, overlay.until_ms
+            )
+            return [said]
+        del memory.muted[rule.id]
+        over: list[Said] = [Overlaid(rule, _ENDS[was or ""], state, before, standing(state), by)]
+        story = memory.stories.get(rule.id, Story())
+        if state.phase is Phase.ACTIVE and not state.acknowledged and story.episode_ms is None:
+            over += self._tell(rule, state, state, What.RAISED, now, "it stands, and is told again")
+        return over
 
     def _moment(self, now: Now) -> Moment:
-        local = self.local(now.ms, now)
+        local = self.mail.local(now.ms, now)
         return Moment(now.ms, local.hour * 60 + local.minute if now.sure else None)

@@ -1,21 +1,14 @@
-"""Alarms in the station: a fold of the journal that watches the rules, and the task that hands over its
-messages.
+"""Alarms in the station: a fold of the journal that watches the rules.
 
-    reading, sensor event ──► AlarmFold ──► Event("alarm")   what changed
-                                        └─► Event("notify") a message to send, once per
-                                        rule/occurrence/kind/contact
-                                                 │
-                              SmsSender ◄────────┘ outbox
-                                   │ Event("sms", sending)    durable before the modem is touched
-                                   │ path.send
-                                   └ Event("sms", accepted | retry | failed | unknown) durable before the
-                                   next message
+    reading, sensor event ──┐                ┌─► Event("alarm")     what changed; also what is told no longer
+    "answer" (an SMS came) ─┼─► AlarmFold ───┼─► Event("notify")    a message to send, once per
+    "shelve", "acknowledge" │                │                      rule/occurrence/kind/contact
+    "sms" (what became of   │                ├─► Event("sms")       withdrawn, and why
+           a message) ──────┘                └─► Event("sms_path")  messages do not leave, or leave again
 
-Why nothing is lost: a message is a row of the fold's state, which the journal commits together with the
-reading that caused it; it leaves that state only by an outcome that is in the journal. Why nothing is sent
-twice: a row is handed over only after "sending" is on the disk, so whatever a restart finds queued never
-reached the modem. What it finds "sending" nobody can know: that is UNKNOWN, and leads to one repetition,
-marked as such in its text, and never to a second.
+gateway.alarms_sender hands the messages over. Why nothing is lost: a message is a row of the fold's state,
+which the journal commits together with the reading that caused it; it leaves that state only by an outcome
+that is in the journal.
 
 The fold has a time scale of its own (`Steady`): the boot's steady clock within a boot, and over a restart
 what UTC says if the clock was right before and after. Neither a clock step nor a wrong clock moves a delay.
@@ -25,32 +18,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from alerts.alphabet import TextError
-from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
-from alerts.outbox import Row
-from alerts.pdu import NumberError
-from alerts.rules import standing
-from alerts.watch import Change, Dropped, Memory, Now, Said, Watch
+from alerts import answers
+from alerts.memory import Change, Dropped, Memory, Now, Overlaid, PathChange, Said
+from alerts.outbox import Outcome, Row
+from alerts.rules import State, standing
+from alerts.watch import Watch
 from gateway.governor import ANSWERING
 from gateway.model import Average, Body, Event, Flag, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
 
-SEND_WITHIN_S = 900.0
-"""Only against a path that never returns; each path has tighter deadlines of its own."""
-PATH_PAUSE_S = 5.0
-PATH_PAUSE_CEILING_S = 60.0
-"""After a failure nothing is sent for so long, doubling up to the ceiling: a network that refuses is not
-stormed.
-"""
-LOOK_AGAIN_S = 0.5
-LATE_KEPT = 50
-LISTEN_S = 1.0
 _LONG_AGO_MS = 10**10
 _BAD = (Flag.FAIL, Flag.MISSING)
 
@@ -115,20 +98,8 @@ class AlarmFold:
             return self._bodies(body.at, now, self.watch.see_values(body.sensor, at_ms, values, now))
         if isinstance(body, Average):
             return ()  # a rule over a length has its own running mean, which need not wait for a window's end
-        match body.what:
-            case "sensor":
-                at_ms, now = self._now(body.at)
-                works = body.detail.get("state") in ANSWERING
-                said = self.watch.see_health(str(body.detail.get("sensor")), at_ms, works, now)
-            case "acknowledge":
-                _, now = self._now(body.at)
-                said = self.watch.acknowledge(str(body.detail.get("rule")), str(body.detail.get("by")), now)
-            case "sms":
-                said = self._outcome(body)
-                _, now = self._now(body.at)
-            case _:
-                return ()
-        return self._bodies(body.at, now, said)
+        said = self._happened(body)
+        return () if said is None else self._bodies(body.at, self._present(), said)
 
     def tick(self, at: Stamp) -> Sequence[Body]:
         """See that time passes."""
@@ -155,20 +126,31 @@ class AlarmFold:
 
     def standing(self) -> list[dict[str, Any]]:
         """Every rule with its present state, for the page, the command line and MQTT."""
-        now = self._present()
-        states = self.watch.memory.states
+        now, memory = self._present(), self.watch.memory
         rows = []
         for rule in self.watch.rules.values():
-            state = states.get(rule.id)
+            state = memory.states.get(rule.id)
             row: dict[str, Any] = {"rule": rule.id, "sensor": rule.sensor, "quantity": rule.quantity}
-            row |= {"unit": rule.unit, "priority": str(rule.priority)}
+            row |= {"unit": rule.unit, "priority": str(rule.priority), "state": self.watch.standing(rule.id)}
+            overlay = memory.overlays.get(rule.id)
+            if overlay is not None:
+                row |= {"by": overlay.by, "why": overlay.why, "condition": standing(state or State())}
+                if overlay.until_ms is not None:
+                    row["until_ms"] = now.utc_ms + overlay.until_ms - now.ms
             if state is None:
-                rows.append(row | {"state": "normal", "occurrence": 0})
+                rows.append(row | {"occurrence": 0})
                 continue
             since_ms = now.utc_ms - (now.ms - state.since_ms)
-            row |= {"state": standing(state), "occurrence": state.occurrence, "since_ms": since_ms}
+            row |= {"occurrence": state.occurrence, "since_ms": since_ms}
             rows.append(row | {"value": state.value, "limit": state.limit})
         return rows
+
+    def path(self) -> dict[str, Any]:
+        """How sending goes, for the status message."""
+        memory = self.watch.memory
+        waiting = [row for row in memory.outbox.rows.values() if row.state != "accepted" and not row.group]
+        path = {"waiting": len(waiting), "state": "dead" if memory.path.dead else "alive"}
+        return path | ({"why": memory.path.dead} if memory.path.dead else {})
 
     def next_row(self) -> Row | None:
         """The message to send now, if there is one."""
@@ -189,14 +171,60 @@ class AlarmFold:
             return Now(self._steady.ms, 0, sure=False)
         return Now(self._steady.ms, stamp.utc_ms, stamp.synced)
 
-    def _outcome(self, event: Event) -> list[Said]:
-        detail = event.detail
-        row_id, outcome, attempt = detail.get("id"), detail.get("state"), detail.get("attempt", 0)
-        _, now = self._now(event.at)
-        if not (isinstance(row_id, str) and isinstance(outcome, str) and isinstance(attempt, int)):
+    def now(self, stamp: Stamp) -> Now:
+        """This moment, as the alarms count time."""
+        return self._now(stamp)[1]
+
+    def _happened(self, event: Event) -> list[Said] | None:
+        """What follows from an event; None when it is none of ours."""
+        detail, watch = event.detail, self.watch
+        if event.what not in _OURS:
+            return None
+        at_ms, now = self._now(event.at)
+        match event.what:
+            case "sensor":
+                works = detail.get("state") in ANSWERING
+                return watch.see_health(str(detail.get("sensor")), at_ms, works, now)
+            case "acknowledge":
+                return watch.acknowledge(str(detail.get("rule")), str(detail.get("by")), now)
+            case "answer":
+                answer = answers.read(detail)
+                return [] if answer is None else answers.act(watch, answer, now)
+            case "modem":
+                return watch.modem(str(detail.get("state")), str(detail.get("why", "")), now)
+            case "sms":
+                return self._outcome(detail, now)
+        return self._overlay(event.what, detail, now)
+
+    def _overlay(self, what: str, detail: Mapping[str, Any], now: Now) -> list[Said]:
+        target, by = str(detail.get("rule", "")), str(detail.get("by", ""))
+        why, minutes = str(detail.get("why", "")), detail.get("minutes", 0)
+        seconds = minutes * 60.0 if isinstance(minutes, int | float) and 0 <= minutes < 10**6 else 0.0
+        match what:
+            case "shelve":
+                return self.watch.shelve(target, seconds, by, why, now) if seconds else []
+            case "out_of_service":
+                return self.watch.shelve(target, None, by, why, now)
+            case "maintenance":
+                return self.watch.maintain(str(detail.get("sensor", "")), seconds, by, why, now)
+        return self.watch.unshelve(target, by, now)
+
+    def _outcome(self, detail: Mapping[str, Any], now: Now) -> list[Said]:
+        row_id, state, attempt = detail.get("id"), detail.get("state"), detail.get("attempt", 0)
+        if not (isinstance(row_id, str) and isinstance(state, str) and isinstance(attempt, int)):
             return []
+        part, given = detail.get("part", 0), detail.get("reference", ())
+        references = tuple(given) if isinstance(given, list | tuple) else ()
+        outcome = Outcome(
+            state,
+            attempt,
+            tuple(r for r in references if isinstance(r, int | str)),
+            part if isinstance(part, int) else 0,
+            str(detail.get("path", "")),
+            detail.get("final") is True,
+        )
         self.more.set()
-        return self.watch.outcome(row_id, outcome, attempt, now)
+        return self.watch.outcome(row_id, outcome, now, str(detail.get("error", "")))
 
     def _bodies(self, at: Stamp, now: Now, said: Sequence[Said]) -> Sequence[Body]:
         if not said:
@@ -206,161 +234,25 @@ class AlarmFold:
             match one:
                 case Change():
                     bodies.append(Event(at, "alarm", _change_detail(one, now)))
+                case Overlaid():
+                    bodies.append(Event(at, "alarm", _overlaid_detail(one, now)))
                 case Row():
                     self.more.set()
-                    bodies.append(Event(at, "notify", _row_detail(one, now)))
+                    text = _without_codes(one.text, self.watch.memory)
+                    bodies.append(Event(at, "notify", _row_detail(one, text, now)))
                 case Dropped():
                     detail = {"id": one.row.id, "to": one.row.contact, "state": "withdrawn", "error": one.why}
                     bodies.append(Event(at, "sms", detail))
+                case PathChange():
+                    log.warning("sms: %s: %s", one.state, one.why)
+                    bodies.append(Event(at, "sms_path", {"state": one.state, "why": one.why}))
         return bodies
 
 
-class JournalDoor(Protocol):
-    """What the sender needs of gateway.journal.Journal."""
-
-    def append(self, bodies: Sequence[Body]) -> list[Record]: ...
-
-    async def sync(self) -> None: ...
-
-
-class Sent(Protocol):
-    """What a path says of a message it took: its reference for each part."""
-
-    @property
-    def references(self) -> Sequence[int | str]: ...
-
-
-class SmsPath(Protocol):
-    """A way by which SMS leave the station: a modem, a provider."""
-
-    async def send(self, to: str, text: str, *, reference: int) -> Sent:
-        """Hand one message over; return when it was taken. `reference` numbers it for the recipient (0 to
-        255).
-
-        Raises SmsRetry, SmsFix, SmsRefused when it was certainly not taken, SmsUnknown when nobody knows.
-        """
-        ...
-
-
-class LateAnswer(Protocol):
-    """A message of unknown end that was sent after all: its recipient and the reference it was given."""
-
-    @property
-    def to(self) -> str: ...
-
-    @property
-    def reference(self) -> int: ...
-
-
-@runtime_checkable
-class HearsLate(Protocol):
-    """A path that may hear of a message after its time."""
-
-    async def listen(self, within_s: float) -> bool: ...
-
-    def take_late(self) -> Sequence[LateAnswer]: ...
-
-
-class SmsSender:
-    """Hands over what the outbox holds, the most urgent first, one at a time. Belongs under `supervise`."""
-
-    def __init__(
-        self,
-        journal: JournalDoor,
-        fold: AlarmFold,
-        path: SmsPath,
-        stamp: Callable[[], Stamp],
-        *,
-        name: str = "modem",
-    ) -> None:
-        self._journal = journal
-        self._fold = fold
-        self._path = path
-        self._stamp = stamp
-        self._name = name
-        self._failures = 0
-        self._late: list[tuple[str, int]] = []
-
-    async def run(self) -> None:
-        """Send until cancelled. Raises JournalError."""
-        for row in self._fold.watch.memory.outbox.sending():
-            await self._record(row, row.attempts, "unknown", error="interrupted; it may have been sent")
-        while True:
-            self._fold.more.clear()
-            row_to_send = self._fold.next_row()
-            if row_to_send is not None:
-                await self._send(row_to_send)
-                continue
-            wait_s = self._fold.next_in_s()
-            try:
-                async with asyncio.timeout(None if wait_s is None else max(wait_s, LOOK_AGAIN_S)):
-                    await self._fold.more.wait()
-            except TimeoutError:
-                pass
-
-    async def _send(self, row: Row) -> None:
-        contact = self._fold.watch.contacts.get(row.contact)
-        if contact is None:
-            await self._record(row, 0, "failed", error="this contact is no longer in the configuration")
-            return
-        if row.repeat and await self._came_late(row, contact.phone):
-            await self._record(row, row.attempts, "accepted", parts=1, why="a late answer: it was sent")
-            return
-        attempt = row.attempts + 1
-        await self._record(row, attempt, "sending")
-        try:
-            async with asyncio.timeout(SEND_WITHIN_S):
-                text = self._fold.watch.text_of(row)
-                sent = await self._path.send(contact.phone, text, reference=row.reference)
-        except TimeoutError:
-            await self._failed(row, attempt, "unknown", SmsUnknown("the path did not answer at all"))
-        except SmsError as e:
-            await self._failed(row, attempt, _outcome_of(e, attempt), e)
-        except (NumberError, TextError) as e:
-            await self._failed(row, attempt, "failed", SmsRefused(str(e)))
-        else:
-            if self._failures:
-                log.info("sms: %s sends again", self._name)
-            self._failures = 0
-            references = list(sent.references)
-            await self._record(row, attempt, "accepted", parts=len(references), reference=references)
-
-    async def _came_late(self, row: Row, phone: str) -> bool:
-        """Whether the path meanwhile heard that the attempt with the unknown end had succeeded."""
-        if isinstance(self._path, HearsLate):
-            await self._path.listen(LISTEN_S)
-            self._late += [(late.to, late.reference) for late in self._path.take_late()]
-            del self._late[:-LATE_KEPT]
-        return row.segments == 1 and (phone, row.reference) in self._late
-
-    async def _failed(self, row: Row, attempt: int, outcome: str, error: SmsError) -> None:
-        if self._failures == 0:
-            log.warning("sms: %s: %s", self._name, error)
-        await self._record(row, attempt, outcome, error=str(error))
-        if isinstance(error, SmsRefused):
-            return  # this message only: the path itself works
-        self._failures += 1
-        await asyncio.sleep(min(PATH_PAUSE_S * 2 ** min(self._failures - 1, 8), PATH_PAUSE_CEILING_S))
-
-    async def _record(self, row: Row, attempt: int, state: str, **more: Any) -> None:
-        """Write down, durably, what becomes of a message; the fold takes it from there."""
-        detail = {"id": row.id, "rule": row.rule, "occurrence": row.occurrence, "to": row.contact}
-        detail |= {"state": state, "attempt": attempt, "path": self._name, **more}
-        self._journal.append([Event(self._stamp(), "sms", detail)])
-        await self._journal.sync()
-
-
-def _outcome_of(error: SmsError, attempt: int) -> str:
-    if error.taken:
-        return "unknown"  # a part of it went: sent again, it comes twice, so it must say so
-    match error:
-        case SmsRefused():
-            return "failed"
-        case SmsRetry() if error.tries is not None and attempt >= error.tries:
-            return "failed"
-        case SmsRetry() | SmsFix():
-            return "retry"
-    return "unknown"
+_OURS = (
+    "sensor", "acknowledge", "answer", "modem", "sms", "shelve", "unshelve", "out_of_service", "in_service",
+    "maintenance",
+)  # fmt: skip
 
 
 def _change_detail(change: Change, now: Now) -> dict[str, Any]:
@@ -370,7 +262,7 @@ def _change_detail(change: Change, now: Now) -> dict[str, Any]:
         "occurrence": after.occurrence,
         "what": str(change.what),
         "from": standing(change.before),
-        "to": standing(after),
+        "to": change.standing,
         "sensor": rule.sensor,
         "quantity": rule.quantity,
         "unit": rule.unit,
@@ -383,7 +275,22 @@ def _change_detail(change: Change, now: Now) -> dict[str, Any]:
     return detail | ({"by": change.by} if change.by else {})
 
 
-def _row_detail(row: Row, now: Now) -> dict[str, Any]:
+def _overlaid_detail(one: Overlaid, now: Now) -> dict[str, Any]:
+    rule, state = one.rule, one.state
+    detail: dict[str, Any] = {"rule": rule.id, "occurrence": state.occurrence, "what": one.what}
+    detail |= {"from": one.before, "to": one.standing, "sensor": rule.sensor, "priority": str(rule.priority)}
+    detail |= {"condition": standing(state), "by": one.by, "why": one.why}
+    if one.until_ms is not None:
+        detail["until_ms"] = now.utc_ms + one.until_ms - now.ms
+    return detail
+
+
+def _without_codes(text: str, memory: Memory) -> str:
+    """Events are published: what acknowledges an alarm is not for everybody who reads them."""
+    return re.sub(r"(?<!\d)\d{4}(?!\d)", lambda m: "****" if m[0] in memory.codes else m[0], text)
+
+
+def _row_detail(row: Row, text: str, now: Now) -> dict[str, Any]:
     return {
         "id": row.id,
         "rule": row.rule,
@@ -391,7 +298,7 @@ def _row_detail(row: Row, now: Now) -> dict[str, Any]:
         "kind": str(row.notice),
         "to": row.contact,
         "reason": row.reason,
-        "text": row.text,
+        "text": text,
         "segments": row.segments,
         "priority": str(row.priority),
         "due_ms": now.utc_ms + row.due_ms - now.ms,

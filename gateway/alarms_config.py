@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from alerts.messages import packaged
 from alerts.policy import Contact, Quiet
 from alerts.rules import Kind, Priority, Rule, RuleError, Tier
-from alerts.watch import Watch
+from alerts.watch import Limits, Watch
 from gateway import config
 from gateway.errors import ConfigError
 
@@ -36,11 +36,25 @@ def watch(wanted: config.Station) -> Watch:
             quiet=Quiet(contact.quiet.from_min, contact.quiet.to_min, Priority(contact.quiet.unless))
             if contact.quiet
             else None,
+            pin=contact.pin.get_secret_value() if contact.pin else "",
         )
         for contact in wanted.contacts
     ]
     texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
-    return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone))
+    return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone), _limits(wanted.sms))
+
+
+def _limits(sms: config.Sms | None) -> Limits:
+    if sms is None:
+        return Limits(answers=False)
+    return Limits(
+        collect_s=sms.collect_s,
+        budget=int(sms.budget.amount),
+        budget_s=sms.budget.per_s,
+        answers=sms.modem is not None,
+        daily_min=sms.daily,
+        daily_to=sms.daily_to,
+    )
 
 
 def _rule(rule: config.Rule, every_s: float, digits: int) -> Rule:

@@ -7,13 +7,14 @@ cannot be used out of the draft, so that one slip gives one line.
 from __future__ import annotations
 
 import os
+import re
 import zoneinfo
 from urllib.parse import urlsplit
 
 from drivers.base import Quantity
 from gateway.config_draft import Draft, Spot
 from gateway.config_lines import mean
-from gateway.config_parts import Expect, Rule
+from gateway.config_parts import Expect, Rule, Sms
 from gateway.config_wires import check_wires
 from gateway.config_words import shown
 
@@ -216,6 +217,51 @@ def _sms(draft: Draft) -> None:
     if sending and asked is None:
         text = 'nothing can send messages; add [sms] with modem = "/dev/serial/by-path/…"'
         draft.at("rule", sending[0]).complain("send", text)
+    for index, contact in draft.contacts.items():
+        if contact.pin is not None and not re.fullmatch(r"[0-9]{4,8}", contact.pin.get_secret_value()):
+            draft.at("contact", index).complain("pin", "is not 4 to 8 digits; write others into its file")
+            draft.contacts[index] = contact.model_copy(update={"pin": None})
+    if draft.sms is not None:
+        _sms_paths(draft, draft.sms)
+
+
+def _sms_paths(draft: Draft, sms: Sms) -> None:
+    at, declared = draft.at("sms"), draft.declared("contact")
+    for name in sms.daily_to:
+        if name not in declared:
+            at.complain("daily_to", f"there is no contact {shown(name)}{mean(name, declared)}")
+    if (sms.daily is None) != (not sms.daily_to):
+        key = "daily" if sms.daily is None else "daily_to"
+        at.complain(key, 'is missing; write daily = "08:00" and daily_to = ["duty"], or neither')
+    if sms.provider is None:
+        return
+    from alerts import provider
+
+    draft.sms = sms.model_copy(update={"provider": None})
+    try:
+        if isinstance(sms.provider, str):
+            form = provider.find(sms.provider)
+            given = {key: value.get_secret_value() for key, value in sms.provider_settings.items()}
+            wrong = list(provider.wrong_settings(form, given))
+            for key, what, remedy in wrong:
+                at.complain(f"provider_settings.{key}", f"{what}; {remedy}")
+            literal = draft.data["sms"].get("provider_settings", {})
+            for key in [k for k, s in form.settings.items() if s.kind == "secret" and k in literal]:
+                if isinstance(literal[key], str):
+                    text = f'a secret does not belong in this file; write {{ file = "sms.{key}" }}'
+                    at.complain(f"provider_settings.{key}", text)
+                    wrong.append((key, "", ""))
+            if wrong:
+                return
+            path = provider.Provider(form, given)
+        else:
+            path = provider.of_url(sms.provider.get_secret_value())
+    except (ValueError, provider.UnknownProvider) as e:
+        at.complain("provider", str(e))
+        return
+    draft.sms = sms
+    for line in provider.warnings(path):
+        at.warn("provider", line)
 
 
 def _mqtt(draft: Draft) -> None:
@@ -256,9 +302,5 @@ def _influxdb(draft: Draft) -> None:
 
 def _not_yet(draft: Draft) -> None:
     """What the file may say and this version does not do: nothing that was asked for is passed over."""
-    if draft.sms is not None and draft.sms.provider is not None:
-        draft.at("sms").warn("provider", "this version sends by the modem only; the provider is not used yet")
-    if draft.sms is not None and "budget" in draft.data["sms"]:
-        draft.at("sms").warn("budget", "this version does not count segments yet; nothing is held back")
     if draft.web is not None:
         draft.at("web").warn("", "this version has no page yet; the section does nothing")

@@ -16,11 +16,11 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from drivers.link import Line, Link
+from drivers.link import Link
 from gateway import config
-from gateway.alarms import AlarmFold, SmsSender
+from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
@@ -33,9 +33,12 @@ from gateway.ledger import GapLedger
 from gateway.model import Event, Record
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
-from gateway.sinks import budgets, opened
+from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
 from gateway.supervise import Defects, Notify, Pulse, supervise
+
+if TYPE_CHECKING:
+    from gateway.sms import SmsService
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,7 @@ class Station:
             keep_s=wanted.journal.keep_s,
             limit_bytes=wanted.journal.limit_bytes,
         )
+        self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
         self._notify = notify or Notify(None)
@@ -119,7 +123,8 @@ class Station:
             keeper = start("journal", self.journal.run)
             buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
-            others = [start("tick", self._tick), *self._sms(start)]
+            others = [start("tick", self._tick)]
+            others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             self._notify.send("READY=1", f"STATUS=reading {len(self.config.sensors)} instruments")
             await self._stopping.wait()
             self._notify.send("STOPPING=1")
@@ -152,6 +157,8 @@ class Station:
         health["clock"] = {"synced": self.clock.synced, "source": self.clock.source, "held": held}
         if self.clock.doubt is not None:
             health["clock"]["doubt"] = self.clock.doubt
+        if self.sms is not None:
+            health["sms"] = self.sms.health()
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
         return health
@@ -176,16 +183,14 @@ class Station:
         """The alarms' last states, as far as the live messages are past them."""
         return self.last_alarms.up_to(self.journal.cursor("mqtt"))
 
-    def _sms(self, start: Callable[[str, Callable[[], Coroutine[Any, Any, None]]], Any]) -> list[Any]:
-        sms = self.config.sms
-        if sms is None or sms.modem is None:
-            return []
-        from alerts.modem import Modem
+    def _sms(self) -> SmsService | None:
+        """The SMS modem and provider; imported only for a station that has any."""
+        if self.config.sms is None:
+            return None
+        from gateway.sms import SmsService
 
-        link = Link(sms.modem, Line(sms.baudrate, "8N1"))
-        wrong = _WrongPin(self.config.data)
-        modem = Modem(link, pin=opened(sms.pin), wrong_pin=wrong.read(), on_wrong_pin=wrong.keep)
-        return [start("sms", SmsSender(self.journal, self.alarms, modem, self.clock.stamp).run)]
+        beat = _Beat(self.pulse, "sms")
+        return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat)
 
     async def _tick(self) -> None:
         """Let the folds see time pass, and tell systemd that everything lives, or not.
@@ -264,25 +269,6 @@ class _Beat:
 
     def __call__(self, within_s: float) -> None:
         self._pulse.beat(self._part, within_s)
-
-
-class _WrongPin:
-    """Remembers a SIM PIN that was refused: tried again at every start, it would lock the SIM."""
-
-    def __init__(self, data: Path) -> None:
-        self._path = data / "wrong-pin"
-
-    def read(self) -> str | None:
-        try:
-            return self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-
-    def keep(self, pin: str) -> None:
-        with open(
-            os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as f:
-            f.write(pin)
 
 
 async def run(file: Path) -> int:

@@ -15,14 +15,15 @@ import pytest
 from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
 from alerts.messages import packaged
 from alerts.modem import Modem
-from alerts.outbox import MOST_ROWS, Outbox, Row
+from alerts.outbox import MOST_ROWS, Outbox, Outcome, Row
 from alerts.policy import Contact, Notice
 from alerts.rules import Kind, Priority, Rule, Tier
-from alerts.watch import Watch
+from alerts.watch import Limits, Watch
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.port import PtyPort
 from drivers.link import Line, Link
-from gateway.alarms import AlarmFold, SmsSender, Steady
+from gateway.alarms import AlarmFold, Steady
+from gateway.alarms_sender import SmsSender
 from gateway.clock import Clock
 from gateway.journal import Journal
 from gateway.model import Body, Event, Flag, Reading, Record, Stamp, Value
@@ -31,6 +32,7 @@ from tests.virtual_time import run
 TEXTS = {"ru": packaged("ru"), "en": packaged("en")}
 DUTY = Contact("duty", "+996555000001", "en")
 CHIEF = Contact("chief", "+996555000002", "ru")
+PLAIN = Limits(collect_s=0, answers=False)
 TURBIDITY = Rule(
     "turbidity-high", "turb1", Kind.ABOVE, "turbidity", "NTU", high=50,
     priority=Priority.CRITICAL, send=(Tier(("duty",)),),
@@ -101,7 +103,7 @@ class Door:
         records = self.journal.append(bodies)
         for body in bodies:
             assert isinstance(body, Event)
-            self.trace.append(str(body.detail["state"]))
+            self.trace.append(str(body.detail.get("state", body.what)))
         self.hit("after append")
         return records
 
@@ -118,7 +120,8 @@ class Station:
     def __init__(self, folder: Path, clock: LoopClock, path: Any, rules: Sequence[Rule], **more: Any) -> None:
         contacts = more.get("contacts", [DUTY, CHIEF])
         self.clock, self.path = clock, path
-        self.fold = AlarmFold(Watch("river-1", rules, contacts, TEXTS))
+        limits = more.get("limits", PLAIN)
+        self.fold = AlarmFold(Watch("river-1", rules, contacts, TEXTS, limits=limits))
         self.journal = Journal(folder, clock, folds=[self.fold])
         self.door = Door(self.journal)
         self.sender = SmsSender(self.door, self.fold, path, clock.stamp)
@@ -478,7 +481,7 @@ def test_an_outcome_counts_once() -> None:
         ("sending", 1, 6000),
         ("retry", 1, 6000),
     ):
-        outbox.apply(row.id, outcome, attempt, now_ms)
+        outbox.apply(row.id, Outcome(outcome, attempt), now_ms)
     assert outbox.next(60_999) is None
     waiting = outbox.next(61_000)
     assert waiting is not None

@@ -23,6 +23,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "backfill",
         "budget",
         "alarms",
+        "sms",
         "averages",
         "ledger",
         "mqtt",

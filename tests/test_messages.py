@@ -18,17 +18,21 @@ from hypothesis import strategies as st
 from alerts.alphabet import GSM7, segments
 from alerts.messages import (
     LANGUAGES,
+    REPLIES,
     TEXTS,
     Facts,
     Texts,
     TextsError,
+    brief,
+    how_to_answer,
     mark_repeated,
     packaged,
     parse,
     render,
+    say,
     which,
 )
-from alerts.policy import Notice
+from alerts.policy import ABOUT_A_RULE, Notice
 from alerts.rules import Kind, Priority
 
 README = Path(__file__).parent.parent / "alerts" / "README.md"
@@ -49,7 +53,12 @@ FACTS = Facts(
     worst=112.4,
     minutes=15,
     count=3,
+    code="4711",
 )
+WORDS = {
+    "station": "kanysh-kyia-1", "now": "14:25", "sensors": "turb1, ph1, dust1", "count": "3", "open": "2",
+    "muted": "1", "until": "16:25", "tries": "2", "used": "141", "budget": "200",
+}  # fmt: skip
 UNITS = {
     "ph": "pH", "orp": "mV", "turbidity": "NTU", "conductivity": "uS/cm", "dissolved_oxygen": "mg/L",
     "water_temperature": "degC", "air_temperature": "degC", "suspended_solids": "mg/L", "level": "m",
@@ -57,6 +66,7 @@ UNITS = {
     "wind_speed": "m/s", "wind_direction": "deg", "rain": "mm", "voltage": "V", "current": "A", "power": "W",
     "charge": "%", "signal": "dBm", "cpu_temperature": "degC",
 }  # fmt: skip
+MOST = {"status": 2, "list": 3}
 CONDITIONS = (Kind.ABOVE, Kind.NO_DATA, Kind.FAULT)
 
 
@@ -67,10 +77,22 @@ def facts_of(notice: Notice, kind: Kind, priority: Priority = Priority.CRITICAL)
     return replace(FACTS, kind=kind, priority=priority, value=value, minutes=minutes, since=since)
 
 
+def say_reply(language: str, key: str, **more: str) -> str:
+    """An answer, or a message about several, as it would be sent."""
+    texts = packaged(language)
+    items = brief(texts, "raise", FACTS)
+    if key in ("digest", "list"):
+        items += "; " + brief(texts, "raise", replace(FACTS, kind=Kind.NO_DATA, sensor="ph1"))
+    if key == "status":
+        items = brief(texts, "reading", FACTS)
+    words = {**WORDS, "items": items, "answer": how_to_answer(texts, "4711"), **more}
+    return say(texts, key, words, most=MOST.get(key, 1))
+
+
 def table() -> str:
     """All texts with their segments, for native readers to check."""
     lines = []
-    for notice in Notice:
+    for notice in ABOUT_A_RULE:
         for kind in CONDITIONS:
             lines += [
                 f"**{which(notice, kind)}**",
@@ -82,6 +104,12 @@ def table() -> str:
                 text = render(packaged(language), notice, facts_of(notice, kind))
                 lines.append(f"| {language} | {len(text)} | {segments(text).count} | {text} |")
             lines.append("")
+    for key in REPLIES:
+        lines += [f"**{key}**", "", "| | characters | segments | text |", "|---|---|---|---|"]
+        for language in LANGUAGES:
+            text = say_reply(language, key)
+            lines.append(f"| {language} | {len(text)} | {segments(text).count} | {text} |")
+        lines.append("")
     names = "| quantity | ky | ru | en |\n|---|---|---|---|\n"
     for quantity, unit in UNITS.items():
         words = []
@@ -105,7 +133,7 @@ def test_the_readme_shows_every_text_as_it_is() -> None:
 
 def everything() -> Iterator[tuple[str, Notice, Facts]]:
     for language in LANGUAGES:
-        for notice in Notice:
+        for notice in ABOUT_A_RULE:
             for priority in Priority:
                 for kind in CONDITIONS:
                     yield language, notice, facts_of(notice, kind, priority)
@@ -130,6 +158,7 @@ def test_every_text_of_every_quantity_costs_one_segment() -> None:
                 assert f"{value} > 50" in text
             elif facts.kind is not Kind.ABOVE:
                 assert "turb1" in text
+            assert ("4711" in text) == (notice is not Notice.CLEAR)
             count += 1
     assert count == 3 * 5 * 3 * (3 + len(UNITS)) * 2
 
@@ -137,16 +166,19 @@ def test_every_text_of_every_quantity_costs_one_segment() -> None:
 def test_the_texts_of_the_contract_s_rule() -> None:
     assert (
         render(packaged("ky"), "raise", FACTS)
-        == "КООПТУУ kanysh-kyia-1 turb1: ылайлуулук 63,2 > 50 NTU, башталышы 14:05"
+        == "КООПТУУ kanysh-kyia-1: ылайлуулук 63,2 > 50 NTU, саат 14:05. Код 4711"
     )
     assert (
         render(packaged("ru"), "raise", FACTS)
-        == "ТРЕВОГА kanysh-kyia-1 turb1: мутность 63,2 > 50 NTU с 14:05"
+        == "ТРЕВОГА kanysh-kyia-1 turb1: мутность 63,2 > 50 NTU с 14:05. Код 4711"
     )
     assert (
         render(packaged("en"), "raise", FACTS)
-        == "ALARM kanysh-kyia-1 turb1: turbidity 63.2 > 50 NTU since 14:05"
+        == "ALARM kanysh-kyia-1 turb1: turbidity 63.2 > 50 NTU since 14:05. Reply ACK 4711"
     )
+    bare = replace(FACTS, code="")  # nobody reads answers: there is no code
+    text = render(packaged("ru"), "raise", bare)
+    assert text == "ТРЕВОГА kanysh-kyia-1 turb1: мутность 63,2 > 50 NTU с 14:05"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +216,7 @@ def test_a_long_station_name_does_not_push_the_number_out() -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.sampled_from(LANGUAGES),
-    st.sampled_from(list(Notice)),
+    st.sampled_from(ABOUT_A_RULE),
     st.floats(-1e6, 1e6),
     st.floats(-1e6, 1e6),
     st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=64),
@@ -192,6 +224,31 @@ def test_a_long_station_name_does_not_push_the_number_out() -> None:
 def test_any_numbers_fit(language: str, notice: Notice, value: float, limit: float, station: str) -> None:
     facts = replace(FACTS, value=value, limit=limit, worst=value, station=station)
     assert segments(render(packaged(language), notice, facts)).count == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", REPLIES)
+def test_every_answer_costs_little(language: str, key: str) -> None:
+    text = say_reply(language, key)
+    assert segments(text).count <= MOST.get(key, 1)
+    assert "{" not in text
+    assert not text.endswith((":", ";", " "))
+    if language == "en":
+        assert segments(text).alphabet == GSM7
+    if key == "digest":
+        assert "4711" in text
+    many = "; ".join(f"sensor{i} {i}.5>{i}" for i in range(30))
+    for station in ("kanysh-kyia-1", "a-very-long-name-of-a-station-below-the-tailings-dam-of-the-mine"):
+        long = say_reply(language, key, items=many, sensors=many, station=station)
+        assert segments(long).count <= MOST.get(key, 1)
+
+
+def test_a_list_that_does_not_fit_is_cut_at_a_word() -> None:
+    many = "; ".join(f"sensor{i} pH 4.1<5 (40{i:02})" for i in range(30))
+    text = say_reply("en", "list", items=many)
+    assert segments(text).count == 3
+    assert many.startswith(text.partition(": ")[2])
+    assert text[-1] not in " ;"
 
 
 def test_a_repetition_is_marked() -> None:
@@ -214,6 +271,10 @@ def test_an_operator_s_file_replaces_only_what_it_names() -> None:
     [
         ("[text", "own.toml: "),
         ("x = 1", "own.toml: x: not known; allowed are decimal"),
+        ("[reply]\nacc = 'x'", "own.toml: reply.acc: not known; allowed are digest"),
+        ("[reply]\nack = '{value}'", "own.toml: reply.ack: {value} is not known; allowed are station"),
+        ("[short]\nvalue = '{items}'", "own.toml: short.value: {items} is not known; allowed are head"),
+        ("answer = '{since}'", "own.toml: answer: {since} is not known; allowed are code"),
         ("[text]\nrise = 'x'", "own.toml: text.rise: not known; allowed are raise"),
         ("[text]\nraise = 5", "own.toml: text.raise: a text, or a list"),
         ("[text]\nraise = []", "own.toml: text.raise: a text, or a list"),
@@ -240,6 +301,8 @@ def test_each_language_has_every_text() -> None:
         texts = packaged(language)
         assert set(texts.text) == set(TEXTS)
         assert set(texts.quantity) == set(UNITS)
+        assert set(texts.reply) == set(REPLIES)
+        assert set(texts.short) == {"value", "value_clear", "state", "state_clear", "reading"}
         for forms in texts.text.values():
             assert all(segments(form).count >= 1 for form in forms)
     with pytest.raises(TextsError, match="one of ky, ru, en"):

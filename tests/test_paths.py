@@ -11,7 +11,6 @@ import pytest
 from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
 from alerts.paths import REST_CEILING_S, REST_S, Paths, SentBy, SmsUnknownTwice
 from alerts.pdu import NumberError
-from gateway.alarms import HearsLate
 
 Saying = SmsError | ValueError | None
 NO_NETWORK, NO_SIM = SmsRetry("no network"), SmsFix("no SIM", "Put a SIM in")
@@ -141,6 +140,14 @@ def test_after_a_repetition_with_an_open_end_it_is_enough() -> None:
     assert site.asked == [1, 1]
 
 
+def test_a_message_that_was_taken_in_the_end_leaves_nothing_behind() -> None:
+    site = Site([UNKNOWN, UNKNOWN], [])
+    site.failing()
+    site.send()
+    site.now_s += REST_CEILING_S
+    assert type(site.failing()) is SmsUnknown, "the same id, later: a message of its own"
+
+
 def test_with_a_mark_the_repetition_is_made_at_once_marked_and_once() -> None:
     def mark(text: str) -> str:
         return f"again: {text}"
@@ -220,7 +227,6 @@ def test_a_path_that_knows_messages_is_told_which_it_is() -> None:
 def test_late_answers_come_through() -> None:
     site = Site([], [])
     paths = Paths([("a", site.each[0]), ("b", Knowing())])
-    assert isinstance(paths, HearsLate)
     site.each[0].late = ["7"]
     assert asyncio.run(paths.listen(0.1))
     assert paths.take_late() == ["7"]

@@ -122,6 +122,18 @@ def test_every_shipped_request_goes_by_tls_or_where_the_owner_says(file: Path) -
     assert all(url.startswith(("https://", "{url}")) for url in urls)
 
 
+def test_the_example_in_the_readme_is_a_provider(tmp_path: Path) -> None:
+    text = (PROVIDERS / "README.md").read_text(encoding="utf-8")
+    block = text[text.index('    name = "example"') :].partition("\nEvery value")[0]
+    (tmp_path / "example.toml").write_text(block.replace("\n    ", "\n").strip(), encoding="utf-8")
+    assert load(tmp_path / "example.toml").codes[0].remedy == "Top the account up"
+
+
+def test_the_readme_names_every_provider() -> None:
+    text = (PROVIDERS / "README.md").read_text(encoding="utf-8")
+    assert [file.stem for file in SHIPPED if f"`{file.stem}`" not in text] == []
+
+
 def test_own_files_go_first_and_unknown_names_are_named(tmp_path: Path) -> None:
     text = (PROVIDERS / "kannel.toml").read_text(encoding="utf-8")
     (tmp_path / "kannel.toml").write_text(text.replace('title = "Kannel', 'title = "Ours'), encoding="utf-8")
@@ -526,6 +538,8 @@ def test_a_hostile_answer_is_an_error_and_soon(web: ScriptedWeb, name: str, body
 def test_an_entity_is_refused_before_it_is_declared() -> None:
     assert elements(b"<r><status>0</status></r>") == [(("status",), "0"), ((), "")]
     assert elements(b'<!DOCTYPE r [<!ENTITY a "0">]><r><status>&a;</status></r>') is None
+    assert elements(b"<r>" * 20 + b"</r>" * 20) is not None
+    assert elements(b"<r>" * 21 + b"</r>" * 21) is None
     bomb = b"".join(b'<!ENTITY e%d "%s">' % (i, b"&e%d;" % (i - 1) * 50) for i in range(1, 30))
     began_s = time.monotonic()
     assert elements(b'<!DOCTYPE r [<!ENTITY e0 "ha">' + bomb + b"]><r>&e29;</r>") is None
@@ -540,6 +554,13 @@ def test_whatever_comes_it_is_judged_and_never_taken(body: bytes, status: int, n
     verdict = judge(HttpAnswer(status, body), form.answer, form.codes, values)
     assert verdict.means != "accepted" or body.startswith((b"OK", b"0: Acc", b"3: Que"))
     assert verdict.means == "accepted" or verdict.says
+
+
+def test_an_answer_that_is_not_whole_is_not_read_even_if_it_could_be() -> None:
+    form = provider.find("nikita-smspro")
+    body = b"<response><status>0</status></response>"
+    for whole, means in ((True, "accepted"), (False, "unknown")):
+        assert judge(HttpAnswer(200, body, whole), form.answer, form.codes, {}).means == means
 
 
 def test_a_huge_answer_is_read_up_to_a_limit(web: ScriptedWeb) -> None:
@@ -808,6 +829,19 @@ def test_requests_that_hang_are_limited() -> None:
         error = failing(path)
     assert type(error) is SmsRetry
     assert "4 earlier requests still hang" in str(error)
+
+
+def test_requests_that_have_ended_are_not_counted(web: ScriptedWeb) -> None:
+    path = at("kannel", web)
+    web.script = [GOOD["kannel"], Reply(403), Reply(hang_s=0.01)] * HANGING_LIMIT
+
+    async def run() -> None:
+        for _ in range(len(web.script)):
+            with contextlib.suppress(SmsFix, SmsUnknown):
+                await path.send(TO, "x", reference=0)
+
+    asyncio.run(run())
+    assert len(web.asked) == 3 * HANGING_LIMIT
 
 
 def test_cancelling_frees_the_caller_at_once_and_the_thread_soon(web: ScriptedWeb) -> None:

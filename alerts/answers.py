@@ -1,0 +1,220 @@
+"""Who may, and what becomes of it: commands of people (alerts.commands) against what the alarms remember.
+
+    status, list, help   from a known number
+    ack, mute, unmute    from a known number, with the alarm's one-time code or the contact's own PIN
+
+The number that a message seems to come from can be forged, so it proves nothing by itself, and nothing else
+is possible here: no settings, no switches. Three wrong codes within an hour close the number for an hour, and
+its owner is told. Replies are few in a day.
+
+`decide` looks and changes nothing; what it finds is an Event "answer" without code, PIN or number, and `act`
+does what stands there, once for each `key`. So after a crash nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alerts.commands import Command, Verb
+from alerts.memory import Now, Said, is_up
+from alerts.messages import brief
+from alerts.policy import Notice
+from alerts.rules import State
+from alerts.watch import Watch
+
+TRIES = 3
+TRIES_WITHIN_S = 3600.0
+LOCK_S = 3600.0
+SEEN_KEPT = 200
+"""Messages whose keys are remembered, so that one that lies in the store still is not done again."""
+LIST_SEGMENTS = 3
+_ASKING = (Verb.STATUS, Verb.LIST, Verb.HELP, Verb.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a message comes to. `result`: "ok", "wrong", "locked" or "no_code"; `rules` it is about."""
+
+    by: str
+    verb: Verb
+    result: str
+    rules: tuple[str, ...] = ()
+    minutes: int = 0
+    why: str = ""
+    key: str = ""
+
+    def detail(self) -> dict[str, Any]:
+        """As an event has it."""
+        detail: dict[str, Any] = {"by": self.by, "verb": str(self.verb), "result": self.result}
+        detail |= {"rules": list(self.rules), "key": self.key}
+        return detail | ({"minutes": self.minutes, "why": self.why} if self.verb is Verb.MUTE else {})
+
+
+def read(detail: Mapping[str, Any]) -> Answer | None:
+    """The answer of an event; None for one that makes no sense."""
+    by, result, rules = detail.get("by"), detail.get("result"), detail.get("rules")
+    minutes, why, key = detail.get("minutes", 0), detail.get("why", ""), detail.get("key", "")
+    strings = (by, result, why, key)
+    if not isinstance(rules, list) or not isinstance(minutes, int):
+        return None
+    if not all(isinstance(word, str) for word in (*strings, *rules)) or detail.get("verb") not in list(Verb):
+        return None
+    return Answer(str(by), Verb(detail["verb"]), str(result), tuple(rules), minutes, str(why), str(key))
+
+
+def decide(watch: Watch, by: str, command: Command, now: Now, key: str) -> Answer:
+    """What a command from this contact comes to."""
+    memory, verb = watch.memory, command.verb
+    if verb in _ASKING:
+        return Answer(by, verb, "ok", key=key)
+    if memory.desk.locked_ms.get(by, 0) > now.ms:
+        return Answer(by, verb, "locked", key=key)
+    if not command.token:
+        return Answer(by, verb, "no_code", key=key)
+    rules = _granted(watch, by, command.token, now)
+    if rules is None:
+        return Answer(by, verb, "wrong", key=key)
+    return Answer(by, verb, "ok", rules, command.minutes, command.why, key)
+
+
+def act(watch: Watch, answer: Answer, now: Now) -> list[Said]:
+    """Do what an answer asks for, and reply."""
+    desk = watch.memory.desk
+    if answer.by not in watch.contacts or (answer.key and answer.key in desk.seen):
+        return []
+    desk.seen = (*desk.seen, answer.key)[-SEEN_KEPT:]
+    match answer.verb, answer.result:
+        case _, "locked":
+            return []
+        case _, "wrong":
+            return _wrong(watch, answer.by, now)
+        case _, "no_code":
+            return _reply(watch, answer.by, "no_code", {}, now)
+        case Verb.ACK, _:
+            return _acknowledge(watch, answer, now)
+        case Verb.MUTE, _:
+            return _mute(watch, answer, now)
+        case Verb.UNMUTE, _:
+            said = [one for rule in answer.rules for one in watch.unshelve(rule, answer.by, now)]
+            return said + _reply(watch, answer.by, "unmute", _about(watch, answer, now), now)
+        case Verb.STATUS, _:
+            return _reply(watch, answer.by, "status", _status(watch, answer.by, now), now, most=2)
+        case Verb.LIST, _:
+            words = {"items": _list(watch, answer.by, now)}
+            key = "list" if words["items"] else "list_none"
+            return _reply(watch, answer.by, key, words, now, most=LIST_SEGMENTS)
+    if answer.verb is Verb.NONE:  # a telephone that answers by itself must not start a conversation
+        if now.ms - desk.helped_ms.get(answer.by, -(10**10)) < 86_400_000:
+            return []
+        desk.helped_ms[answer.by] = now.ms
+    return _reply(watch, answer.by, "help", {}, now)
+
+
+def _granted(watch: Watch, by: str, token: str, now: Now) -> tuple[str, ...] | None:
+    """The rules that a token is good for: those of a code, or with the PIN all whose alarm stands."""
+    memory = watch.memory
+    pin = watch.contacts[by].pin
+    if pin and hmac.compare_digest(pin.encode(), token.encode()):
+        stands = [rule for rule in watch.rules if is_up(memory, rule) or rule in memory.overlays]
+        return tuple(stands)
+    grant = memory.codes.get(token)
+    if grant is None or grant.expires_ms <= now.ms:
+        return None
+    current = (
+        rule
+        for rule, occurrence in grant.alarms
+        if rule in memory.states and memory.states[rule].occurrence == occurrence
+    )
+    return tuple(dict.fromkeys(current))
+
+
+def _acknowledge(watch: Watch, answer: Answer, now: Now) -> list[Said]:
+    memory = watch.memory
+    known = [rule for rule in answer.rules if rule in memory.states]
+    open_rules = [rule for rule in known if not memory.states[rule].acknowledged]
+    said = [one for rule in open_rules for one in watch.acknowledge(rule, answer.by, now)]
+    key = "ack"
+    if not open_rules:
+        key = "ack_again" if any(is_up(memory, rule) for rule in answer.rules) else "over"
+    what = "reading" if key == "over" else "raise"
+    words = {"items": "; ".join(_briefs(watch, answer.by, answer.rules, now, what))}
+    return said + _reply(watch, answer.by, key, words, now)
+
+
+def _mute(watch: Watch, answer: Answer, now: Now) -> list[Said]:
+    if not answer.rules:
+        return _reply(watch, answer.by, "over", {}, now)
+    contact, seconds = watch.contacts[answer.by], answer.minutes * 60.0
+    why = answer.why or "by SMS"
+    said = [one for rule in answer.rules for one in watch.shelve(rule, seconds, answer.by, why, now)]
+    until = watch.mail.clock(contact, now.ms + int(seconds * 1000), now)
+    return said + _reply(watch, answer.by, "mute", {**_about(watch, answer, now), "until": until}, now)
+
+
+def _wrong(watch: Watch, by: str, now: Now) -> list[Said]:
+    desk = watch.memory.desk
+    recent = [ms for ms in desk.tries.get(by, ()) if now.ms - ms < TRIES_WITHIN_S * 1000]
+    tries = (*recent, now.ms)
+    if len(tries) < TRIES:
+        desk.tries[by] = tries
+        return _reply(watch, by, "wrong", {"tries": str(TRIES - len(tries))}, now)
+    desk.tries.pop(by, None)
+    desk.locked_ms[by] = now.ms + int(LOCK_S * 1000)
+    until = watch.mail.clock(watch.contacts[by], desk.locked_ms[by], now)
+    return watch.mail.tell(watch.memory, Notice.REPLY, "locked", by, {"until": until}, now)
+
+
+def _reply(
+    watch: Watch, by: str, key: str, words: Mapping[str, str], now: Now, *, most: int = 1
+) -> list[Said]:
+    """Reply, unless this contact has had enough of them today: who forges a number could cost us money."""
+    desk = watch.memory.desk
+    recent = [ms for ms in desk.replies.get(by, ()) if now.ms - ms < 86_400_000]
+    if len(recent) >= watch.mail.limits.replies:
+        return []
+    desk.replies[by] = (*recent, now.ms)
+    return watch.mail.tell(watch.memory, Notice.REPLY, key, by, words, now, most=most)
+
+
+def _about(watch: Watch, answer: Answer, now: Now) -> dict[str, str]:
+    return {"items": "; ".join(_briefs(watch, answer.by, answer.rules, now))}
+
+
+def _briefs(watch: Watch, by: str, rules: Iterable[str], now: Now, what: str = "raise") -> list[str]:
+    texts = watch.mail.texts[watch.contacts[by].language]
+    states = watch.memory.states
+    facts = (watch.mail.facts(watch.rules[r], states.get(r, State()), now) for r in rules if r in watch.rules)
+    return [brief(texts, what, one) for one in facts]
+
+
+def _list(watch: Watch, by: str, now: Now) -> str:
+    """Every alarm that stands, each with its code: the unanswered first."""
+    memory = watch.memory
+    rules = [rule for rule in watch.rules if is_up(memory, rule)]
+    rules.sort(key=lambda rule: memory.states[rule].acknowledged)
+    items = []
+    for rule, text in zip(rules, _briefs(watch, by, rules, now), strict=True):
+        state, code = memory.states[rule], ""
+        if not state.acknowledged and watch.mail.limits.answers:
+            code = f" ({watch.mail.code(memory, ((rule, state.occurrence),), now)})"
+        items.append(text + code)
+    return "; ".join(items)
+
+
+def _status(watch: Watch, by: str, now: Now) -> dict[str, str]:
+    memory = watch.memory
+    up = [rule for rule in watch.rules if is_up(memory, rule)]
+    seen = [
+        rule.id
+        for rule in watch.rules.values()
+        if rule.quantity and not rule.change_s and memory.states.get(rule.id, State()).value is not None
+    ]
+    return {
+        "count": str(len(up)),
+        "open": str(sum(not memory.states[rule].acknowledged for rule in up)),
+        "muted": str(len(memory.muted)),
+        "items": "; ".join(dict.fromkeys(_briefs(watch, by, seen, now, "reading"))),
+    }

@@ -1,0 +1,224 @@
+"""Hands over the messages of the alarms, one at a time, the most urgent first.
+
+    outbox ──► SmsSender
+                  │ Event("sms", sending)    durable before the path is touched
+                  │ path.send
+                  └ Event("sms", accepted | retry | failed | unknown)    durable before the next message
+
+Why nothing is sent twice: a row is handed over only after "sending" is on the disk, so whatever a restart
+finds queued never reached the modem. What it finds "sending" nobody can know: that is UNKNOWN, and leads to
+one repetition, marked as such in its text, and never to a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from alerts.alphabet import TextError
+from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
+from alerts.outbox import Row
+from alerts.paths import SmsUnknownTwice
+from alerts.pdu import NumberError
+from alerts.rules import Priority
+from gateway.alarms import AlarmFold
+from gateway.model import Body, Event, Record, Stamp
+
+log = logging.getLogger(__name__)
+
+SEND_WITHIN_S = 900.0
+"""Only against a path that never returns; each path has tighter deadlines of its own."""
+PATH_PAUSE_S = 5.0
+PATH_PAUSE_CEILING_S = 60.0
+"""After a failure nothing is sent for so long, doubling up to the ceiling: a network that refuses is not
+stormed.
+"""
+LOOK_AGAIN_S = 0.5
+LATE_KEPT = 50
+LOOKED_WITHIN_S = 30.0
+"""So long a repetition waits, after a start, for somebody to look whether its first attempt was delivered."""
+LISTEN_S = 1.0
+
+
+class JournalDoor(Protocol):
+    """What the sender needs of gateway.journal.Journal."""
+
+    def append(self, bodies: Sequence[Body]) -> list[Record]: ...
+
+    async def sync(self) -> None: ...
+
+
+class Sent(Protocol):
+    """What a path says of a message it took: its reference for each part."""
+
+    @property
+    def references(self) -> Sequence[int | str]: ...
+
+
+class SmsPath(Protocol):
+    """A way by which SMS leave the station: a modem, a provider, several in order.
+
+    A path whose `send` also has `message_id` and `urgent` is told them; one with `first` can go on where a
+    message was broken off.
+    """
+
+    async def send(self, to: str, text: str, *, reference: int) -> Sent:
+        """Hand one message over; return when it was taken. `reference` numbers it for the recipient (0 to
+        255).
+
+        Raises SmsRetry, SmsFix, SmsRefused when it was certainly not taken, SmsUnknown when nobody knows.
+        """
+        ...
+
+
+class LateAnswer(Protocol):
+    """A message of unknown end that was sent after all: its recipient and the reference it was given."""
+
+    @property
+    def to(self) -> str: ...
+
+    @property
+    def reference(self) -> int: ...
+
+
+@runtime_checkable
+class HearsLate(Protocol):
+    """A path that may hear of a message after its time."""
+
+    async def listen(self, within_s: float) -> bool: ...
+
+    def take_late(self) -> Sequence[LateAnswer]: ...
+
+
+class SmsSender:
+    """Hands over what the outbox holds, the most urgent first, one at a time. Belongs under `supervise`."""
+
+    def __init__(
+        self,
+        journal: JournalDoor,
+        fold: AlarmFold,
+        path: SmsPath,
+        stamp: Callable[[], Stamp],
+        *,
+        name: str = "modem",
+    ) -> None:
+        self._journal = journal
+        self._fold = fold
+        self._path = path
+        self._stamp = stamp
+        self._name = name
+        self.looked: asyncio.Event | None = None
+        """Set when the delivery reports that came while we were away have been read; None: nobody does."""
+        self._failures = 0
+        self._late: list[tuple[str, int]] = []
+        self._understands = set(inspect.signature(path.send).parameters)
+
+    def heard(self, late: Sequence[LateAnswer]) -> None:
+        """These messages of unknown end were sent after all: who listens to the modem says so."""
+        self._late += [(one.to, one.reference) for one in late]
+        del self._late[:-LATE_KEPT]
+
+    async def run(self) -> None:
+        """Send until cancelled. Raises JournalError."""
+        for row in self._fold.watch.memory.outbox.sending():
+            await self._record(row, row.attempts, "unknown", error="interrupted; it may have been sent")
+        while True:
+            self._fold.more.clear()
+            row_to_send = self._fold.next_row()
+            if row_to_send is not None:
+                await self._send(row_to_send)
+                continue
+            wait_s = self._fold.next_in_s()
+            try:
+                async with asyncio.timeout(None if wait_s is None else max(wait_s, LOOK_AGAIN_S)):
+                    await self._fold.more.wait()
+            except TimeoutError:
+                pass
+
+    async def _send(self, row: Row) -> None:
+        contact = self._fold.watch.contacts.get(row.contact)
+        if contact is None:
+            await self._record(row, 0, "failed", error="this contact is no longer in the configuration")
+            return
+        if row.repeat:
+            if await self._came_late(row, contact.phone):
+                await self._record(row, row.attempts, "accepted", parts=1, why="a late answer: it was sent")
+                return
+            if self._fold.watch.memory.outbox.rows.get(row.id) is not row:
+                return  # meanwhile its delivery was reported
+        attempt = row.attempts + 1
+        await self._record(row, attempt, "sending")
+        more: dict[str, Any] = {"message_id": row.id, "first": len(row.taken) + 1}
+        more["urgent"] = row.priority is Priority.CRITICAL
+        more = {name: value for name, value in more.items() if name in self._understands}
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                text = self._fold.watch.mail.text_of(row)
+                sent = await self._path.send(contact.phone, text, reference=row.reference, **more)
+        except TimeoutError:
+            await self._failed(row, attempt, SmsUnknown("the path did not answer at all"))
+        except SmsError as e:
+            await self._failed(row, attempt, e)
+        except (NumberError, TextError) as e:
+            await self._failed(row, attempt, SmsRefused(str(e)))
+        else:
+            if self._failures:
+                log.info("sms: %s sends again", self._name)
+            self._failures = 0
+            references = list(sent.references)
+            path = str(getattr(sent, "path", self._name))
+            await self._record(
+                row, attempt, "accepted", parts=len(references), reference=references, path=path
+            )
+
+    async def _came_late(self, row: Row, phone: str) -> bool:
+        """Whether the path meanwhile heard that the attempt with the unknown end had succeeded."""
+        if self.looked is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOKED_WITHIN_S):
+                    await self.looked.wait()
+        if isinstance(self._path, HearsLate):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LISTEN_S):  # somebody else may be listening for longer
+                    await self._path.listen(LISTEN_S)
+            self.heard(self._path.take_late())
+        return row.segments == 1 and (phone, row.reference) in self._late
+
+    async def _failed(self, row: Row, attempt: int, error: SmsError) -> None:
+        if self._failures == 0:
+            log.warning("sms: %s: %s", self._name, error)
+        outcome = _outcome_of(error, attempt, resumes="first" in self._understands)
+        more: dict[str, Any] = {"error": str(error)}
+        if error.taken:
+            more["reference"] = list(error.taken)
+        if isinstance(error, SmsUnknownTwice):
+            more["final"] = True
+        await self._record(row, attempt, outcome, **more)
+        if isinstance(error, SmsRefused):
+            return  # this message only: the path itself works
+        self._failures += 1
+        await asyncio.sleep(min(PATH_PAUSE_S * 2 ** min(self._failures - 1, 8), PATH_PAUSE_CEILING_S))
+
+    async def _record(self, row: Row, attempt: int, state: str, **more: Any) -> None:
+        """Write down, durably, what becomes of a message; the fold takes it from there."""
+        detail = {"id": row.id, "rule": row.rule, "occurrence": row.occurrence, "to": row.contact}
+        detail |= {"state": state, "attempt": attempt, "path": self._name} | more
+        self._journal.append([Event(self._stamp(), "sms", detail)])
+        await self._journal.sync()
+
+
+def _outcome_of(error: SmsError, attempt: int, *, resumes: bool) -> str:
+    match error:
+        case SmsRefused():
+            return "failed"
+        case SmsRetry() | SmsFix() if error.taken and not resumes:
+            return "unknown"  # a part of it went: sent again, it comes twice, so it must say so
+        case SmsRetry() if error.tries is not None and attempt >= error.tries:
+            return "failed"
+        case SmsRetry() | SmsFix():
+            return "retry"
+    return "unknown"

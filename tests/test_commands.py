@@ -1,0 +1,326 @@
+"""What people answer: words in three languages, codes, who may, and what an attacker gets for his trouble."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alerts import answers
+from alerts.answers import LOCK_S, Answer, act, decide
+from alerts.commands import LONGEST, MUTE_MOST_MIN, WORDS, Command, Verb, parse, skeleton
+from alerts.memory import Change, Now, Said
+from alerts.messages import LANGUAGES, packaged
+from alerts.outbox import Outcome, Row
+from alerts.policy import Contact
+from alerts.rules import Kind, Rule, Tier
+from alerts.watch import Limits, Watch
+
+TEXTS = {language: packaged(language) for language in LANGUAGES}
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("ACK 4711", Command(Verb.ACK, "4711")),
+        ("ack 4711", Command(Verb.ACK, "4711")),
+        ("АСК 4711", Command(Verb.ACK, "4711")),  # typed in Cyrillic
+        ("OК 4711", Command(Verb.ACK, "4711")),  # half and half
+        ("принято 4711.", Command(Verb.ACK, "4711")),
+        ("Кабыл 4711", Command(Verb.ACK, "4711")),
+        ("kabyl 4711", Command(Verb.ACK, "4711")),
+        ("4711", Command(Verb.ACK, "4711")),
+        (" 4711 спасибо", Command(Verb.ACK, "4711")),
+        ("ок 47О1", Command(Verb.ACK, "4701")),  # the letter О
+        ("ok ４７１１", Command(Verb.ACK, "4711")),
+        ("ok ٤٧١١", Command(Verb.ACK, "4711")),
+        ("ACK", Command(Verb.ACK)),
+        ("ACK soon", Command(Verb.ACK)),
+        ("ACK 47", Command(Verb.ACK)),
+        ("MUTE 4711 2h", Command(Verb.MUTE, "4711", 120)),
+        ("MUTE 4711 30 min we clean it", Command(Verb.MUTE, "4711", 30, "we clean it")),
+        ("тихо 4711 2ч чистим", Command(Verb.MUTE, "4711", 120, "чистим")),
+        ("тихо 4711 30 мин", Command(Verb.MUTE, "4711", 30)),
+        ("тынч 4711 2 саат", Command(Verb.MUTE, "4711", 120)),
+        ("ТЫНЧ 4711 2с", Command(Verb.MUTE, "4711", 120)),
+        ("тынч 4711 30 мүн", Command(Verb.MUTE, "4711", 30)),
+        ("mute 4711", Command(Verb.MUTE, "4711", 60)),
+        ("mute 4711 3", Command(Verb.MUTE, "4711", 180)),
+        ("mute 4711 45", Command(Verb.MUTE, "4711", 45)),
+        ("mute 4711 99 h", Command(Verb.MUTE, "4711", MUTE_MOST_MIN)),
+        ("mute 4711 0", Command(Verb.MUTE, "4711", 1)),
+        ("mute 4711 for ever", Command(Verb.MUTE, "4711", 60, "for ever")),
+        ("UNMUTE 4711", Command(Verb.UNMUTE, "4711")),
+        ("включи 4711", Command(Verb.UNMUTE, "4711")),
+        ("STATUS", Command(Verb.STATUS)),
+        ("Статус?", Command(Verb.STATUS)),
+        ("абал", Command(Verb.STATUS)),
+        ("СПИСОК", Command(Verb.LIST)),
+        ("тизме", Command(Verb.LIST)),
+        ("help", Command(Verb.HELP)),
+        ("?", Command(Verb.HELP)),
+        ("помощь", Command(Verb.HELP)),
+        ("жардам", Command(Verb.HELP)),
+        ("", Command(Verb.NONE)),
+        ("\u200b \x00", Command(Verb.NONE)),
+        ("Абонент занят, перезвоните позже", Command(Verb.NONE)),
+        ("You won 1000000 som", Command(Verb.NONE)),
+        ("set limit 9000", Command(Verb.NONE)),
+    ],
+)
+def test_a_text_is_the_command_that_was_meant(text: str, command: Command) -> None:
+    assert parse(text) == command
+
+
+def test_no_word_means_two_things() -> None:
+    words = [skeleton(word) for words in WORDS.values() for word in words.split()]
+    verbs = {skeleton(word): verb for verb, words in WORDS.items() for word in words.split()}
+    assert all(
+        parse(word).verb is verbs[skeleton(word)] for words in WORDS.values() for word in words.split()
+    )
+    for a, b in itertools.combinations(WORDS, 2):
+        mine, others = ({skeleton(w) for w in WORDS[v].split()} for v in (a, b))
+        assert not mine & others
+    assert len(words) > 50
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(max_size=400))
+def test_any_text_is_taken(text: str) -> None:
+    command = parse(text)
+    assert 1 <= command.minutes <= MUTE_MOST_MIN
+    assert command.why.isprintable()
+    assert command.token == "" or (command.token.isascii() and command.token.isdigit())
+
+
+def test_a_very_long_text_is_looked_at_only_so_far() -> None:
+    assert parse("x " * 10**6).verb is Verb.NONE
+    assert len(parse("mute 4711 1h " + "y" * 10_000).why) < LONGEST
+
+
+# ── who may ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Desk:
+    """A station with two rules and three people, one of whom has a PIN; a second passes with each message."""
+
+    def __init__(self, **limits: int) -> None:
+        rules = [
+            Rule("mud", "turb1", Kind.ABOVE, "turbidity", "NTU", high=50, send=(Tier(("duty", "chief")),)),
+            Rule("acid", "ph1", Kind.BELOW, "ph", "", low=5, send=(Tier(("duty",)),)),
+        ]
+        contacts = [
+            Contact("duty", "+996555000001", "en"),
+            Contact("chief", "+996555000002", "ru", pin="8642"),
+            Contact("lab", "+996555000003", "ky"),
+        ]
+        count = itertools.count(3711)
+        few = Limits(collect_s=0, **limits)
+        self.watch = Watch("kyia-1", rules, contacts, TEXTS, limits=few, random=lambda _: next(count))
+        self.ms = 0
+        self.keys = itertools.count()
+
+    @property
+    def now(self) -> Now:
+        return Now(self.ms, 1_763_883_600_000 + self.ms)
+
+    def see(self, sensor: str, name: str, value: float) -> None:
+        self.ms += 1000
+        self.watch.see_values(sensor, self.ms, {name: (value, True)}, self.now)
+
+    def drain(self) -> list[str]:
+        """What is sent now, and thereby gone."""
+        outbox, texts = self.watch.memory.outbox, []
+        while (row := outbox.next(self.ms)) is not None:
+            for state in ("sending", "accepted", "delivered"):
+                self.watch.outcome(row.id, Outcome(state, row.attempts + 1), self.now)
+            texts.append(f"{row.contact}: {row.text}")
+        return texts
+
+    def hears(self, by: str, text: str) -> tuple[Answer, list[Said]]:
+        self.ms += 1000
+        answer = decide(self.watch, by, parse(text), self.now, f"key{next(self.keys)}")
+        known = answers.read(answer.detail())  # what an event keeps of it is enough
+        assert known is not None
+        return answer, act(self.watch, known, self.now)
+
+    def says(self, by: str, text: str) -> list[str]:
+        """The replies to a message."""
+        self.hears(by, text)
+        return self.drain()
+
+    def state(self, rule: str) -> str:
+        return self.watch.standing(rule)
+
+
+def muddy() -> Desk:
+    desk = Desk()
+    desk.see("turb1", "turbidity", 80)
+    assert desk.drain()[0].endswith("Reply ACK 4711")
+    return desk
+
+
+def test_the_code_acknowledges_and_says_so() -> None:
+    desk = muddy()
+    assert desk.says("duty", "ack 4711") == [
+        "duty: kyia-1: thank you, noted: turb1 turbidity 80.0>50. No more reminders"
+    ]
+    assert desk.state("mud") == "active_acknowledged"
+    assert desk.says("chief", "принято 4711") == ["chief: kyia-1: уже принято: turb1 мутность 80,0>50"]
+
+
+def test_everything_of_an_answer_is_said_without_its_code() -> None:
+    desk = muddy()
+    answer, said = desk.hears("duty", "mute 4711 2h 4711 is my code")
+    assert "4711" not in str(answer.detail() | {"why": ""})
+    assert answer.minutes == 120
+    assert [type(one).__name__ for one in said] == ["Overlaid", "Row"]
+
+
+def test_a_code_of_an_earlier_occurrence_does_nothing() -> None:
+    desk = muddy()
+    desk.see("turb1", "turbidity", 20)
+    desk.drain()
+    assert (
+        desk.says("duty", "ack 4711")[-1]
+        == "duty: kyia-1: thank you, noted: turb1 turbidity 20.0>50. No more reminders"
+    )
+    desk.see("turb1", "turbidity", 90)
+    desk.drain()
+    assert desk.says("duty", "4711") == ["duty: kyia-1: it is over already"]
+    assert desk.state("mud") == "active_unacknowledged"
+    assert desk.says("duty", "4712")[0].startswith("duty: kyia-1: thank you")
+
+
+def test_a_code_expires() -> None:
+    desk = muddy()
+    desk.ms += 25 * 3_600_000
+    assert desk.says("duty", "4711") == ["duty: kyia-1: wrong code. Tries left: 2"]
+    assert desk.state("mud") == "active_unacknowledged"
+
+
+def test_three_wrong_codes_close_a_number_for_an_hour_and_its_owner_is_told() -> None:
+    desk = muddy()
+    assert desk.says("duty", "ack 1111") == ["duty: kyia-1: wrong code. Tries left: 2"]
+    assert desk.says("duty", "mute 1112 2h") == ["duty: kyia-1: wrong code. Tries left: 1"]
+    [told] = desk.says("duty", "1113")
+    assert "three wrong codes came from your number" in told
+    assert desk.says("duty", "ack 4711") == []  # the right one, but too late
+    assert desk.state("mud") == "active_unacknowledged"
+    assert desk.says("duty", "status") != []  # asking harms nobody
+    assert desk.says("chief", "4711") != []  # others may go on
+    desk.ms += int(LOCK_S * 1000)
+    desk.see("ph1", "ph", 4)
+    desk.drain()
+    assert desk.says("duty", "4712")[0].startswith("duty: kyia-1: thank you")
+
+
+def test_wrong_tries_are_forgotten_after_an_hour() -> None:
+    desk = muddy()
+    for _ in range(6):
+        assert desk.says("duty", "1111")[0].endswith("Tries left: 2")
+        desk.ms += 3_600_000
+
+
+def test_the_pin_is_good_for_everything_that_stands_but_only_its_owner_s() -> None:
+    desk = muddy()
+    desk.see("ph1", "ph", 4)
+    desk.drain()
+    assert desk.says("duty", "ack 8642") == ["duty: kyia-1: wrong code. Tries left: 2"]
+    [said] = desk.says("chief", "ok 8642")
+    assert said == "chief: kyia-1: принято: turb1 мутность 80,0>50; ph1 pH 4,0<5"
+    assert {desk.state("mud"), desk.state("acid")} == {"active_acknowledged"}
+
+
+def test_mute_has_an_end_an_owner_and_a_reason() -> None:
+    desk = muddy()
+    assert desk.says("chief", "тихо 4711 2ч чистим датчик") == [
+        "chief: kyia-1: turb1 мутность 80,0>50 отключено до 09:40"
+    ]
+    overlay = desk.watch.memory.overlays["mud"]
+    assert (overlay.by, overlay.why, overlay.kind) == ("chief", "чистим датчик", "shelved")
+    assert overlay.until_ms == desk.ms + 7_200_000
+    assert desk.state("mud") == "shelved"
+    desk.see("turb1", "turbidity", 20)
+    desk.see("turb1", "turbidity", 95)
+    assert [text for text in desk.drain() if "95" in text] == []
+    said = desk.says("chief", "включи 4711")
+    assert said == ["chief: kyia-1: снова включено"]  # the code's occurrence is over
+    assert desk.state("mud") == "shelved"
+    assert desk.says("chief", "включи 8642")[-1] == "chief: kyia-1: turb1 мутность 95,0>50 снова включено"
+    assert desk.state("mud") == "active_unacknowledged"
+
+
+def test_list_and_status_in_each_language() -> None:
+    desk = muddy()
+    desk.see("ph1", "ph", 4)
+    desk.drain()
+    desk.says("duty", "4711")
+    assert desk.says("duty", "list") == ["duty: kyia-1: ph1 pH 4.0<5 (4712); turb1 turbidity 80.0>50"]
+    assert desk.says("lab", "тизме") == ["lab: kyia-1: ph1 pH 4,0<5 (4712); turb1 ылайлуулук 80,0>50"]
+    [status] = desk.says("chief", "статус")
+    counts = "тревог 2, без ответа 1, отключено 0, SMS 1 из 200"
+    assert status == f"chief: kyia-1 07:40: {counts}. turb1 мутность 80,0; ph1 pH 4,0"
+    quiet = Desk()
+    assert quiet.says("lab", "тизме") == ["lab: kyia-1 07:40: эскертүү жок"]
+
+
+def test_replies_are_rationed_and_the_command_counts_all_the_same() -> None:
+    desk = Desk(replies=5)
+    said = [text for _ in range(12) for text in desk.says("duty", "status")]
+    assert len(said) == 5
+    desk.see("turb1", "turbidity", 80)
+    desk.drain()
+    assert desk.says("duty", "4711") == []
+    assert desk.state("mud") == "active_acknowledged"
+    desk.ms += 86_400_000
+    assert len(desk.says("duty", "status")) == 1
+
+
+def test_two_machines_do_not_talk_to_each_other_for_ever() -> None:
+    desk = Desk()
+    said = [text for _ in range(50) for text in desk.says("duty", "I am driving and will call you back")]
+    assert len(said) == 1
+    assert "ACK 4711: noted" in said[0]
+
+
+def test_a_message_that_is_read_twice_is_done_once() -> None:
+    desk = muddy()
+    answer = decide(desk.watch, "duty", parse("ack 1111"), desk.now, "same")
+    assert act(desk.watch, answer, desk.now) != []
+    assert act(desk.watch, answer, desk.now) == []
+    assert len(desk.watch.memory.desk.tries["duty"]) == 1
+
+
+def test_strange_events_do_nothing() -> None:
+    desk = muddy()
+    for detail in (
+        {},
+        {"by": "duty"},
+        {"by": "duty", "verb": "ack", "result": "ok", "rules": "mud"},
+        {"by": "duty", "verb": "reboot", "result": "ok", "rules": []},
+        {"by": 5, "verb": "ack", "result": "ok", "rules": []},
+        {"by": "duty", "verb": "mute", "result": "ok", "rules": ["mud"], "minutes": "9"},
+    ):
+        assert answers.read(detail) is None
+    nobody = Answer("nobody", Verb.ACK, "ok", ("mud",))
+    assert act(desk.watch, nobody, desk.now) == []
+    said = act(desk.watch, Answer("duty", Verb.ACK, "ok", ("no such rule",)), desk.now)
+    assert not [one for one in said if isinstance(one, Change)]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(["duty", "chief", "lab"]), st.text(max_size=40)), max_size=40))
+def test_no_text_without_a_code_changes_an_alarm(messages: list[tuple[str, str]]) -> None:
+    desk = muddy()
+    replies = 0
+    for by, text in messages:
+        if "4711" in text or "8642" in text:
+            continue
+        _, said = desk.hears(by, text)
+        assert all(isinstance(one, Row) for one in said)
+        replies += len(said)
+    assert desk.state("mud") == "active_unacknowledged"
+    assert replies <= 3 * 21
