@@ -29,6 +29,7 @@ from alerts.policy import (
     Story,
     minutes_without_answer,
     rank,
+    unreached,
     untell,
 )
 from alerts.rules import Kind, Phase, Priority, Rule, State
@@ -36,6 +37,7 @@ from alerts.rules import Kind, Phase, Priority, Rule, State
 LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
 """How long a message is worth sending, from when it is due."""
 REPLY_LIFETIME_S = 1800.0
+TOO_OLD = "too old to be of use"
 CODE_S = 86_400.0
 """How long a one-time code is good; a reminder brings a new one when little of that is left."""
 MOST_CODES = 500
@@ -196,9 +198,9 @@ class Mail:
         before = dict(memory.outbox.rows)
         gone = memory.outbox.expire(now.ms)
         for row in gone:
-            if row.notice in TELLING and row.id in before:
-                self._untell(memory, row.rule, row.contact)
-        said += [Dropped(row, "too old to be of use") for row in gone]
+            if row.id in before:
+                self._unreached(memory, row)
+        said += [Dropped(row, TOO_OLD) for row in gone]
         return said + self._life(memory, now) + lifeline.check(memory.path, now)
 
     def outcome(self, memory: Memory, row_id: str, outcome: Outcome, error: str, now: Now) -> list[Said]:
@@ -213,10 +215,9 @@ class Mail:
         if after is row:
             return []  # it did not fit, or was shown again
         said: list[Said] = [Dropped(old, "the alarm itself could not be sent") for old in gone]
-        if outcome.state == "failed":
+        if outcome.state in ("failed", "undelivered") and after is None:
             for old in members:
-                if old.notice in TELLING:
-                    self._untell(memory, old.rule, old.contact)
+                self._unreached(memory, old)
         if outcome.state in ("accepted", "unknown"):
             said += self._spend(memory, row, now)
         return said + lifeline.learn(memory.path, row.id, outcome, error, now)
@@ -290,13 +291,16 @@ class Mail:
         share = 1.0 if row.priority is Priority.CRITICAL else 1.0 - limits.reserve
         used = self.spent(memory, row.contact) + outbox.segments_waiting(row.contact)
         if not vital and used + row.segments > limits.budget * share:
-            if row.notice in TELLING:
-                self._untell(memory, row.rule, row.contact)
+            self._unreached(memory, row)
             return [row, Dropped(row, "the contact's SMS budget is used up")]
         if row.rule and not row.bundle:  # answers do not count: who asks much must not delay an alarm
             self._lately(memory, row.contact, now)
-        least = outbox.put(row)
-        return [row] if least is None else [row, Dropped(least, "too many messages wait")]
+        return [row, *self._too_many(memory, outbox.put(row))]
+
+    def _too_many(self, memory: Memory, gone: list[Row]) -> list[Said]:
+        for row in gone:
+            self._unreached(memory, row)
+        return [Dropped(row, "too many messages wait") for row in gone]
 
     def _held(self, memory: Memory, row: Row, now: Now) -> Row:
         """The row as it is put: at once, or to wait for others to go with."""
@@ -353,12 +357,16 @@ class Mail:
             made=made,
         )
         memory.digest_ms[contact_id] = now.ms
-        least = outbox.join(digest, rows)
-        return [digest] if least is None else [digest, Dropped(least, "too many messages wait")]
+        return [digest, *self._too_many(memory, outbox.join(digest, rows))]
 
     def _untell(self, memory: Memory, rule: str, contact: str) -> None:
         if rule in memory.stories:
             memory.stories[rule] = untell(memory.stories[rule], contact)
+
+    def _unreached(self, memory: Memory, row: Row) -> None:
+        """A message could not be sent: who was to learn of an alarm by it does not know of it."""
+        if row.notice in TELLING and row.rule in memory.stories:
+            memory.stories[row.rule] = unreached(memory.stories[row.rule], row.contact)
 
     def _spend(self, memory: Memory, row: Row, now: Now) -> list[Said]:
         """Count what was sent; tell the contact once when little is left."""

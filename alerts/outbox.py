@@ -100,23 +100,23 @@ class Outbox:
     references: dict[str, int] = field(default_factory=dict)
     made: int = 0
 
-    def put(self, row: Row) -> Row | None:
-        """Add a row whose id is new. Gives the row that had to go because the outbox is full: another, or
-        this one.
+    def put(self, row: Row) -> list[Row]:
+        """Add a row whose id is new. Gives the rows that had to go because the outbox is full, perhaps this
+        one.
         """
         if row.id in self.rows:
-            return None
+            return []
         self.rows[row.id] = row
         if len(self.rows) <= MOST_ROWS:
-            return None
+            return []
         reported = [old for old in self.rows.values() if old.state is RowState.ACCEPTED]
         if reported:  # these were sent; only their reports are still waited for
             del self.rows[min(reported, key=lambda old: old.made).id]
-            return None
+            return []
         queued = [old for old in self.rows.values() if old.state is RowState.QUEUED and not old.group]
         least = max(queued, key=lambda old: (*_urgency(old), old.made))
-        self._remove(least)
-        return least
+        members = self.members(least)
+        return [*members, *self._give_up(least)]
 
     def number(self, contact: str) -> int:
         """The next concatenation number for a contact: two messages to one phone never share one at one
@@ -151,7 +151,7 @@ class Outbox:
         """The rows for a contact that wait for others to go with."""
         return [row for row in self._queued() if row.bundle and row.contact == contact]
 
-    def join(self, digest: Row, members: list[Row]) -> Row | None:
+    def join(self, digest: Row, members: list[Row]) -> list[Row]:
         """Let these rows go as one message. Gives what `put` gives."""
         for row in members:
             self.rows[row.id] = replace(row, group=digest.id, bundle=False)

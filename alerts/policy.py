@@ -147,6 +147,10 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
     quiet_ms = moment.now_ms - max(story.raises_ms, default=0)
     if story.flapping and quiet_ms >= FLAPPING_WITHIN_S * 1000:
         story = replace(story, flapping=False)
+        if story.acknowledged and not state.acknowledged:  # what was acknowledged was an earlier occurrence
+            at_once = sum(1 for tier in rule.send if tier.after_s <= 0)
+            story = replace(story, acknowledged=False, episode_ms=moment.now_ms, tiers=at_once, reminders=0)
+            age_s = 0.0
         if state.phase not in (Phase.ACTIVE, Phase.RECOVERING):
             reason = "it has settled and is over"
             return _over(story), _notices(rule, state, Notice.CLEAR, story.told, contacts, moment, reason)
@@ -154,10 +158,12 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
         notices = _notices(rule, state, Notice.RAISE, story.told, contacts, moment, reason)
     if story.acknowledged or state.phase is not Phase.ACTIVE:
         return story, notices
-    while story.tiers < len(rule.send) and age_s >= rule.send[story.tiers].after_s:
+    while story.tiers < len(rule.send) and (age_s >= rule.send[story.tiers].after_s or not story.told):
         tier = rule.send[story.tiers]
         new = [name for name in tier.contacts if name in contacts and name not in story.told]
         reason = f"nobody has acknowledged for {tier.after_s / 60:g} min"
+        if age_s < tier.after_s:
+            reason = "nobody could be told before"
         notices += _notices(rule, state, Notice.ESCALATE, new, contacts, moment, reason)
         story = replace(story, tiers=story.tiers + 1, told=_join(story.told, new))
     due = _reminders_due(age_s)
@@ -170,9 +176,27 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
 
 
 def untell(story: Story, contact: str) -> Story:
-    """What was meant for this contact never reached them. Nobody told: the episode has not begun."""
-    told = tuple(name for name in story.told if name != contact)
-    return replace(story, told=told) if told else _over(story)
+    """What was meant for this contact need not be sent any more. Nobody told: the episode has not begun."""
+    story = unreached(story, contact)
+    return story if story.told else _over(story)
+
+
+def unreached(story: Story, contact: str) -> Story:
+    """This contact could not be told. The alarm goes on looking for somebody who can."""
+    return replace(story, told=tuple(name for name in story.told if name != contact))
+
+
+def tell_again(
+    rule: Rule, story: Story, state: State, contact: str, contacts: Mapping[str, Contact], moment: Moment,
+    number: int,
+) -> Told:  # fmt: skip
+    """The message by which a contact was to learn of an alarm has become too old, and the alarm stands: a new
+    one.
+    """
+    reason = "it stands, and could not be told before"
+    to = [contact]
+    notices = _notices(rule, state, Notice.RAISE, to, contacts, moment, reason, number=number)
+    return replace(story, told=_join(story.told, to)), notices
 
 
 def minutes_without_answer(story: Story, now_ms: int) -> int:

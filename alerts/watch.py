@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 
 from alerts import lifeline
-from alerts.mail import Limits, Mail
+from alerts.mail import TOO_OLD, Limits, Mail
 from alerts.memory import (
     STATION,
     Change,
@@ -32,8 +32,8 @@ from alerts.memory import (
     standing_of,
 )
 from alerts.messages import Texts
-from alerts.outbox import Outcome
-from alerts.policy import Contact, Moment, Story, on_change, on_time
+from alerts.outbox import TELLING, Outcome
+from alerts.policy import Contact, Moment, Story, on_change, on_time, tell_again
 from alerts.rules import (
     Kind,
     Observation,
@@ -146,7 +146,9 @@ class Watch:
                 said += gone
                 notices = tuple(notice for notice in notices if notice.contact not in untold)
             said += self.mail.notify(memory, found, (state, state), notices, now, story)
-        return said + self.mail.tick(memory, now)
+        for one in self.mail.tick(memory, now):
+            said += self._tell_again(one, now) if isinstance(one, Dropped) else [one]
+        return said
 
     # ── what people do ──────────────────────────────────────────────────────────────────────────
 
@@ -254,6 +256,21 @@ class Watch:
         later, notices = on_change(rule, story, after, what, self.contacts, moment, reason)
         memory.stories[rule.id] = later
         return said + self.mail.notify(memory, rule, (before, after), notices, now, story)
+
+    def _tell_again(self, gone: Dropped, now: Now) -> list[Said]:
+        """A message has become too old to be sent: if it was to tell of an alarm that stands, make a new one."""
+        row, memory = gone.row, self.memory
+        rule, state = self.rules.get(row.rule), memory.states.get(row.rule, State())
+        if gone.why != TOO_OLD or row.notice not in TELLING or rule is None or rule.id in memory.muted:
+            return [gone]
+        if state.acknowledged or state.occurrence != row.occurrence or not is_up(memory, rule.id):
+            return [gone]
+        story, moment = memory.stories.get(rule.id, Story()), self._moment(now)
+        made = memory.outbox.made + 1
+        later, notices = tell_again(rule, story, state, row.contact, self.contacts, moment, made)
+        memory.stories[rule.id] = later
+        told = self.mail.notify(memory, rule, (state, state), notices, now, story)
+        return [Dropped(row, "too old; told anew"), *told]
 
     def _overlay(self, rule: Rule, now: Now) -> Overlay | None:
         """Why this rule's alarms are not told at present."""

@@ -105,7 +105,10 @@ class AlarmFold:
         """See that time passes."""
         _, now = self._now(at)
         self._newly_started = False
-        return self._bodies(at, now, self.watch.tick(now))
+        said = self.watch.tick(now)
+        if self.next_row() is not None:  # also one that waited for company in vain, of which nothing is said
+            self.more.set()
+        return self._bodies(at, now, said)
 
     def save(self) -> bytes:
         """All of it as JSON."""

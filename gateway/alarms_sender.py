@@ -191,7 +191,7 @@ class SmsSender:
     async def _failed(self, row: Row, attempt: int, error: SmsError) -> None:
         if self._failures == 0:
             log.warning("sms: %s: %s", self._name, error)
-        outcome = _outcome_of(error, attempt, resumes="first" in self._understands)
+        outcome = _outcome_of(error, row, attempt, resumes="first" in self._understands)
         more: dict[str, Any] = {"error": str(error)}
         if error.taken:
             more["reference"] = list(error.taken)
@@ -211,12 +211,14 @@ class SmsSender:
         await self._journal.sync()
 
 
-def _outcome_of(error: SmsError, attempt: int, *, resumes: bool) -> str:
+def _outcome_of(error: SmsError, row: Row, attempt: int, *, resumes: bool) -> str:
     match error:
         case SmsRefused():
             return "failed"
         case SmsRetry() | SmsFix() if error.taken and not resumes:
             return "unknown"  # a part of it went: sent again, it comes twice, so it must say so
+        case SmsRetry() if row.priority is Priority.CRITICAL:
+            return "retry"  # ever more slowly, but as long as it is worth sending
         case SmsRetry() if error.tries is not None and attempt >= error.tries:
             return "failed"
         case SmsRetry() | SmsFix():
