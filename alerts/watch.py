@@ -258,7 +258,7 @@ class Watch:
         return said + self.mail.notify(memory, rule, (before, after), notices, now, story)
 
     def _tell_again(self, gone: Dropped, now: Now) -> list[Said]:
-        """A message has become too old to be sent: if it was to tell of an alarm that stands, make a new one."""
+        """A message has become too old: when the alarm it told of stands, make a new one."""
         row, memory = gone.row, self.memory
         rule, state = self.rules.get(row.rule), memory.states.get(row.rule, State())
         if gone.why != TOO_OLD or row.notice not in TELLING or rule is None or rule.id in memory.muted:

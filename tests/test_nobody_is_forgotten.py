@@ -1,9 +1,8 @@
-"""An alarm that stands reaches somebody: a bundle of one, contacts who cannot be told, a path that was dead for
-longer than a message lives, a full outbox."""
+"""An alarm that stands reaches somebody: a bundle of one, contacts who cannot be told, a path that was dead
+for longer than a message lives, a full outbox."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
