@@ -17,5 +17,7 @@ Errors, and who acts on them (the instruments' stand in drivers.base, the others
     ├─ Unreachable      the far side is away             follower: the same batch again, later
     └─ Refused          the far side will never take it  follower: halve the batch, set the one record aside
     ConfigError         one line: file, key, what is wrong, what is allowed; exit code 2
+    ControlError        one line for whoever asked the running service by its socket; exit code 1
+    └─ NotRunning       there is no service to ask
     JournalError        the disk: nobody retries; the process ends, systemd restarts it
 """

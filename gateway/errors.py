@@ -39,3 +39,11 @@ class ConfigError(Exception):
 
 class JournalError(Exception):
     """The disk does not keep what it is given. Nobody retries: the process ends and says why."""
+
+
+class ControlError(Exception):
+    """What was asked of the running service cannot be done, or not so: one line."""
+
+
+class NotRunning(ControlError):
+    """No service runs on this data folder."""

@@ -25,6 +25,7 @@ from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
 from gateway.clock import Clock
+from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import DatingFold
 from gateway.dating_release import Release
 from gateway.follow import Follower
@@ -84,6 +85,8 @@ class Station:
         self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
+        self.verbs: dict[str, Verb] = {"status": self._status}
+        """What the running service does for the command line (gateway.control)."""
         self._notify = notify or Notify(None)
         self._embedded: Any = None
         self._stopping = asyncio.Event()
@@ -124,6 +127,7 @@ class Station:
             buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
             others = [start("tick", self._tick)]
+            others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             self._notify.send("READY=1", f"STATUS=reading {len(self.config.sensors)} instruments")
             await self._stopping.wait()
@@ -162,6 +166,9 @@ class Station:
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
         return health
+
+    async def _status(self, request: Request) -> Answer:
+        return self.health()
 
     def _bus(self, wire: config.Wire) -> Bus:
         link = Link(wire.port, wire.line, framing=wire.framing, echo=wire.echo)

@@ -71,6 +71,22 @@ async def supervise(part: str, run: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(RESTART_AFTER_S)
 
 
+async def contained(
+    part: str, run: Callable[[], Awaitable[None]], *, through: type[Exception] = JournalError
+) -> bool:
+    """Run a job once on somebody's behalf; whether it ended without a defect. A defect goes to the log with
+    its traceback, and is no reason to end anything else. Raises JournalError and `through`.
+    """
+    try:
+        await run()
+    except (JournalError, through):
+        raise
+    except Exception:
+        log.exception("%s: defect", part)
+        return False
+    return True
+
+
 class Notify:
     """systemd's notification socket (sd_notify(3)). Does nothing when systemd did not start us."""
 
