@@ -24,6 +24,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.calibration import MAINTENANCE
 from gateway.model import Flag, Value
 
 LIMIT = 1e150
@@ -89,7 +90,11 @@ def sort_out(
     bad: list[str] = []
     for name, v in values.items():
         x = v.value
-        if v.flag not in usable or not -LIMIT < x < LIMIT:  # NaN is neither
+        if (
+            v.flag not in usable
+            or not -LIMIT < x < LIMIT
+            or (v.flag == Flag.SUSPECT and MAINTENANCE in v.why)
+        ):  # NaN is neither
             bad.append(name)
         elif name not in methods or methods[name] is Method.ARITHMETIC:
             plain.append((name, v.flag, x, x))

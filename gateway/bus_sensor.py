@@ -15,6 +15,7 @@ from drivers.base import (
     RequestRefused,
 )
 from drivers.link import Link
+from gateway.calibration import Live
 from gateway.governor import PROBED, STRAINED, AnswerTime, Health, Miss, Run, Slots, Tried
 from gateway.model import Body, Event, Reading, Stamp
 from gateway.qc import Checks
@@ -32,6 +33,8 @@ class Sensor:
     every_s: float
     instrument: Instrument
     checks: Checks
+    live: Live = field(default_factory=lambda: Live(0, {}))
+    """What is done to its raw numbers now, and whether somebody works at it."""
     state: str = "new"
     why: str = ""
     last: Reading | None = None
@@ -81,6 +84,8 @@ class Sensor:
         count = end - self.slots.next
         if count <= 0:
             return []
+        if self.live.maintenance:
+            why = Miss.MAINTENANCE
         self.expected += count
         self.skipped += count - asked
         if asked and why is Miss.WARMING_UP:

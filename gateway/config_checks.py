@@ -12,6 +12,7 @@ import zoneinfo
 from urllib.parse import urlsplit
 
 from drivers.base import Quantity
+from gateway.config_calibration_checks import check_calibrations
 from gateway.config_draft import Draft, Spot
 from gateway.config_lines import mean
 from gateway.config_parts import Expect, Rule, Sms
@@ -21,7 +22,18 @@ from gateway.config_words import shown
 
 def check(draft: Draft) -> None:
     """Run every check, in the order in which they build on each other."""
-    for step in (_station, _ids, check_wires, _expectations, _rules, _sms, _mqtt, _influxdb, _not_yet):
+    for step in (
+        _station,
+        _ids,
+        check_wires,
+        _expectations,
+        check_calibrations,
+        _rules,
+        _sms,
+        _mqtt,
+        _influxdb,
+        _not_yet,
+    ):
         step(draft)
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from gateway import config_words as words
 from gateway.config_alarms import Contact, Hours, Quiet, Rule, Sms, Tier
+from gateway.config_calibration import Calibration, Correct
 from gateway.config_part import Baudrate, Format, Id, Language, Medium, Pair, Part, Port
 from gateway.config_words import Rate, Secret, shown
 
@@ -155,6 +156,8 @@ class Sensor(LineKeys):
     medium: Medium | None = None
     every_s: Annotated[float, words.within("100 ms", "1 d")] = Field(10.0, alias="every")
     expect: dict[str, Expect] = Field({})
+    calibration: Calibration = Field(default_factory=lambda: Calibration.model_validate({}))
+    correct: dict[str, Correct] = Field({})
     options: dict[str, Any] = Field({})
 
 

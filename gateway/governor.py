@@ -43,6 +43,7 @@ class Miss(StrEnum):
     QUARANTINED = "quarantined"
     UNPLUGGED = "unplugged"
     OVERRUN = "overrun"
+    MAINTENANCE = "maintenance"
 
 
 ANSWERING = ("alive", "slow", "crosstalk")

@@ -24,6 +24,8 @@ from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.bus import Bus, Sensor
+from gateway.calibration_fold import CalibrationFold
+from gateway.calibration_setup import configured, wants
 from gateway.clock import Clock
 from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import DatingFold
@@ -31,6 +33,7 @@ from gateway.dating_release import Release
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
 from gateway.ledger import GapLedger
+from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
@@ -64,6 +67,8 @@ class Station:
         self.alarms = AlarmFold(watch(wanted))
         self.last_alarms = LastAlarms()
         self.ledger = GapLedger({sensor.id: sensor.every_s for sensor in wanted.sensors})
+        self.calibrations = CalibrationFold(*wants(wanted))
+        self.maintenance = MaintenanceFold([s.id for s in wanted.sensors], self._in_maintenance)
         self.budgets = budgets(wanted)
         self.journal = Journal(
             wanted.data,
@@ -75,6 +80,8 @@ class Station:
                 *_averages(wanted),
                 self.last_alarms,
                 self.ledger,
+                self.calibrations,
+                self.maintenance,
                 *self.budgets.values(),
             ],
             commit_s=wanted.journal.commit_s,
@@ -99,7 +106,8 @@ class Station:
         """Open the journal. Raises JournalError."""
         await self.journal.open()
         detail = {"version": _version(), "left_out": list(self.config.left_out)}
-        self.journal.append([Event(self.clock.stamp(), "started", detail)])
+        at = self.clock.stamp()
+        self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
 
     async def work(self) -> None:
         """Run until `stop`. Raises Defects or JournalError when the process must end."""
@@ -180,11 +188,15 @@ class Station:
                 every_s=sensor.every_s,
                 instrument=self.config.instrument(sensor),
                 checks=Checks(expected(sensor.expect), sensor.every_s),
+                live=self.calibrations.live(sensor.id),
             )
             for sensor in wire.sensors
         ]
         beat = _Beat(self.pulse, f"bus.{wire.id}")
         return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
+
+    def _in_maintenance(self, sensor: str, on: bool) -> None:
+        self.calibrations.live(sensor).maintenance = on
 
     def _standing(self) -> list[Record]:
         """The alarms' last states, as far as the live messages are past them."""

@@ -16,7 +16,7 @@ FLOORS = ("drivers", "alerts", "gateway")  # from the ground up
 ROWS = (  # of the gateway, from the ground up; a name stands for name_anything as well
     ("errors", "model"),
     ("config", "wire_time"),
-    ("journal", "calibration", "qc", "clock", "dating", "supervise", "governor", "control"),
+    ("journal", "calibration", "qc", "clock", "dating", "supervise", "governor", "control", "maintenance"),
     (
         "bus",
         "follow",
