@@ -29,7 +29,7 @@ class Calibration(Part):
     """[sensor.calibration]"""
 
     every_s: Annotated[float | None, words.within("1 h", "1000 d")] = Field(None, alias="every")
-    """How long a calibration is good for; then an event says that it is due."""
+    """How long one is good for; then an event says that it is due."""
     accept: Pair = (85.0, 105.0)
     """Slope in % of the theoretical, for a pH electrode."""
     offset_mv: Annotated[float, words.number(0, 500)] = 30.0
@@ -42,7 +42,7 @@ class Calibration(Part):
 
 
 class Correct(Part):
-    """[sensor.correct.<quantity>]: a formula that needs something beside the measurement. Off unless given."""
+    """[sensor.correct.<quantity>]: a formula that needs something beside the measurement."""
 
     formula: Literal["barkjohn-2021", "conductivity-25", "nernst"]
     beside: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}\.[a-z][a-z0-9_]{0,39}$")]
