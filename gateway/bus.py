@@ -21,21 +21,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from drivers.base import GarbledAnswer, Instrument, InstrumentError, Measurement, NoAnswer, PortLost
+from drivers.base import GarbledAnswer, InstrumentError, Measurement, NoAnswer, PortLost
 from drivers.link import Link
+from gateway.bus_jobs import Job, Jobs
 from gateway.bus_sensor import BadNumber, miss
 from gateway.bus_sensor import Sensor as Sensor
-from gateway.calibration import MAINTENANCE, flagged
 from gateway.governor import ANSWERING, LONG_PROBE_S, PROBED, SHARE, Miss, choose, longer_pause_s
 from gateway.model import Body, Event, Reading, Stamp, Value
 
-Job = Callable[[Instrument, Link], Awaitable[Any]]
-"""Something done with an instrument between two readings: a calibration's step."""
-JOBS_AT_MOST = 4
 SILENT_TRIES = 2
 GARBLED_TRIES = 3
 """Requests per reading at most, while the sensor is not probed."""
@@ -71,7 +67,7 @@ class Bus:
         self._beat = beat
         self._stopping = False
         self._pausing: asyncio.Future[None] | None = None
-        self._jobs: deque[tuple[Sensor, Job, asyncio.Future[Any]]] = deque()
+        self._jobs = Jobs()
         self._offset_s = math.inf
         """Loop time when the boot's clock was 0: the same for all, so that those of one slot keep their
         order.
@@ -92,10 +88,7 @@ class Bus:
 
         Raises InstrumentError, and PortLost when the port is gone or too many wait already.
         """
-        if self._stopping or len(self._jobs) >= JOBS_AT_MOST or sensor.state == "unplugged":
-            raise PortLost(f"{self.name}: {sensor.why or 'the bus has no time for it now'}")
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._jobs.append((sensor, job, done))
+        done = self._jobs.put(sensor, job)
         if self._pausing is not None:
             _end(self._pausing)
         return await done
@@ -118,7 +111,7 @@ class Bus:
                 self._beat(max(wait_s, 0.0) + 60.0)
                 try:
                     if self._jobs:
-                        await self._do(*self._jobs.popleft())
+                        await self._jobs.do(self.link)
                     elif turn is not None:
                         await self._turn(turn)
                     elif wait_s > STRANGER_PAUSE_S and (stranger := self._stranger()) is not None:
@@ -130,27 +123,7 @@ class Bus:
         finally:
             self._say()
             self.link.close()
-            while self._jobs:
-                _fail(self._jobs.popleft()[2], PortLost(f"{self.name}: the station ends"))
-
-    async def _do(self, sensor: Sensor, job: Job, done: asyncio.Future[Any]) -> None:
-        """Somebody's job. What is wrong with it is theirs; a lost port is the bus's too. Raises PortLost."""
-        if done.cancelled():
-            return
-        sensor.let_wait(math.inf)
-        try:
-            result = await job(sensor.instrument, self.link)
-        except PortLost as e:
-            _fail(done, e)
-            raise
-        except InstrumentError as e:
-            _fail(done, e)
-        except asyncio.CancelledError:
-            _fail(done, PortLost(f"{self.name}: the station ends"))
-            raise
-        else:
-            if not done.done():
-                done.set_result(result)
+            self._jobs.give_up("the station ends")
 
     async def _pause(self, wait_s: float) -> None:
         """Wait, or until stopped."""
@@ -278,22 +251,8 @@ class Bus:
                     level, why = flag(name, raw, at)
                     values[name] = Value(raw, raw, sensor.units[name], level, why)
                 else:
-                    values[name] = self._corrected(sensor, name, measurement, at)
+                    values[name] = sensor.corrected(name, measurement, at)
         return values
-
-    def _corrected(self, sensor: Sensor, name: str, measurement: Measurement, at: Stamp) -> Value:
-        """One value with its correction, or of an instrument that somebody works at."""
-        raw, wrong, live = measurement.values[name], "", sensor.live
-        value = raw
-        if name in live.of:
-            value, wrong = live.of[name](measurement.values, at)
-            if not math.isfinite(value):
-                value, wrong = raw, "the correction gives no number"
-        level, why = sensor.checks.flag(name, value, at)
-        for more in (wrong, MAINTENANCE if live.maintenance else ""):
-            if more:
-                level, why = flagged(level, why, more)
-        return Value(raw, value, sensor.units[name], level, why)
 
     def _plan_next(self, sensor: Sensor, before: str, slot: int, at: Stamp) -> None:
         """When a sensor's next turn is, `slot` being the one that is done with."""
@@ -439,11 +398,6 @@ _WORDS = {
     "slow": "it needs nearly all of its time-out, or a second try, too often",
     "crosstalk": "somebody else speaks on this wire: two of one address, a second master, a late neighbour",
 }
-
-
-def _fail(done: asyncio.Future[Any], error: PortLost | InstrumentError) -> None:
-    if not done.done():
-        done.set_exception(error)
 
 
 def _end(pausing: asyncio.Future[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,14 +11,15 @@ from drivers.base import (
     Instrument,
     InstrumentError,
     InstrumentFault,
+    Measurement,
     NoAnswer,
     NotReady,
     RequestRefused,
 )
 from drivers.link import Link
-from gateway.calibration import Live
+from gateway.calibration import MAINTENANCE, Live, flagged
 from gateway.governor import PROBED, STRAINED, AnswerTime, Health, Miss, Run, Slots, Tried
-from gateway.model import Body, Event, Reading, Stamp
+from gateway.model import Body, Event, Reading, Stamp, Value
 from gateway.qc import Checks
 
 
@@ -118,6 +120,20 @@ class Sensor:
         slow = self.answers is not None and took_s > STRAINED * self.answers.limit_s
         tried = Tried(None if error is None else miss(error), slow or self.tries > 1, crosstalk)
         return self.health.after(self.state, tried)
+
+    def corrected(self, name: str, measurement: Measurement, at: Stamp) -> Value:
+        """One value with its correction, or of an instrument that somebody works at."""
+        raw, wrong, live = measurement.values[name], "", self.live
+        value = raw
+        if name in live.of:
+            value, wrong = live.of[name](measurement.values, at)
+            if not math.isfinite(value):
+                value, wrong = raw, "the correction gives no number"
+        level, why = self.checks.flag(name, value, at)
+        for more in (wrong, MAINTENANCE if live.maintenance else ""):
+            if more:
+                level, why = flagged(level, why, more)
+        return Value(raw, value, self.units[name], level, why)
 
     def let_wait(self, pause_s: float) -> None:
         """Tell the instrument how long to wait for its answer; `pause_s` is how long the others can."""
