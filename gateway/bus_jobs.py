@@ -36,7 +36,7 @@ class Jobs:
         return done
 
     async def do(self, link: Link) -> None:
-        """Do the first one. What is wrong with it is theirs; a lost port is the bus's too. Raises PortLost."""
+        """Do the first one. An error of it is theirs; a lost port is the bus's too. Raises PortLost."""
         sensor, job, done = self._waiting.popleft()
         if done.cancelled():
             return
