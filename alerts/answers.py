@@ -4,8 +4,10 @@
     ack, mute, unmute    from a known number, with the alarm's one-time code or the contact's own PIN
 
 The number that a message seems to come from can be forged, so it proves nothing by itself, and nothing else
-is possible here: no settings, no switches. Three wrong codes within an hour close the number for an hour, and
-its owner is told. Replies are few in a day.
+is possible here: no settings, no switches. Three wrong codes within a day close the number: for an hour, the
+next time for two, at last for a day. So nobody who forges it can try many codes. Its owner is told, with a
+long code that opens it again: only who holds the telephone gets it, so nobody can shut the owner out. Replies
+are few in a day, and cost at most a part of the budget.
 
 `decide` looks and changes nothing; what it finds is an Event "answer" without code, PIN or number, and `act`
 does what stands there, once for each `key`. So after a crash nothing is done twice.
@@ -26,8 +28,11 @@ from alerts.rules import State
 from alerts.watch import Watch
 
 TRIES = 3
-TRIES_WITHIN_S = 3600.0
+TRIES_WITHIN_S = 86_400.0
 LOCK_S = 3600.0
+LOCK_MOST_S = 86_400.0
+LOCKS_WITHIN_S = 7 * 86_400.0
+"""Each lock within so long is twice as long as the one before."""
 SEEN_KEPT = 200
 """Messages whose keys are remembered, so that one that lies in the store still is not done again."""
 LIST_SEGMENTS = 3
@@ -36,7 +41,9 @@ _ASKING = (Verb.STATUS, Verb.LIST, Verb.HELP, Verb.NONE)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a message comes to. `result`: "ok", "wrong", "locked" or "no_code"; `rules` it is about."""
+    """What a message comes to. `result`: "ok", "wrong", "locked", "unlocked" or "no_code"; `rules` it is
+    about.
+    """
 
     by: str
     verb: Verb
@@ -71,13 +78,24 @@ def decide(watch: Watch, by: str, command: Command, now: Now, key: str) -> Answe
     if verb in _ASKING:
         return Answer(by, verb, "ok", key=key)
     if memory.desk.locked_ms.get(by, 0) > now.ms:
-        return Answer(by, verb, "locked", key=key)
+        opens = hmac.compare_digest(memory.desk.unlock.get(by, "-").encode(), command.token.encode())
+        return Answer(by, verb, "unlocked" if opens else "locked", key=key)
     if not command.token:
         return Answer(by, verb, "no_code", key=key)
     rules = _granted(watch, by, command.token, now)
     if rules is None:
         return Answer(by, verb, "wrong", key=key)
     return Answer(by, verb, "ok", rules, command.minutes, command.why, key)
+
+
+def is_news(watch: Watch, answer: Answer, now: Now) -> bool:
+    """Whether it comes to anything. A thousand questions, or tries at a locked number, must not fill the
+    records.
+    """
+    if answer.result == "locked":
+        return False
+    asks = answer.verb in _ASKING or answer.result == "no_code"
+    return not asks or len(_lately(watch, answer.by, now)) < watch.mail.limits.replies
 
 
 def act(watch: Watch, answer: Answer, now: Now) -> list[Said]:
@@ -91,8 +109,15 @@ def act(watch: Watch, answer: Answer, now: Now) -> list[Said]:
             return []
         case _, "wrong":
             return _wrong(watch, answer.by, now)
+        case _, "unlocked":
+            desk.locked_ms.pop(answer.by, None)
+            desk.unlock.pop(answer.by, None)
+            return _reply(watch, answer.by, "unlocked", {}, now)
         case _, "no_code":
             return _reply(watch, answer.by, "no_code", {}, now)
+    if answer.verb not in _ASKING:
+        desk.tries.pop(answer.by, None)  # a right code: the wrong ones were slips
+    match answer.verb, answer.result:
         case Verb.ACK, _:
             return _acknowledge(watch, answer, now)
         case Verb.MUTE, _:
@@ -162,21 +187,29 @@ def _wrong(watch: Watch, by: str, now: Now) -> list[Said]:
         desk.tries[by] = tries
         return _reply(watch, by, "wrong", {"tries": str(TRIES - len(tries))}, now)
     desk.tries.pop(by, None)
-    desk.locked_ms[by] = now.ms + int(LOCK_S * 1000)
+    locks = [ms for ms in desk.locks.get(by, ()) if now.ms - ms < LOCKS_WITHIN_S * 1000]
+    desk.locks[by] = (*locks, now.ms)[-10:]
+    desk.locked_ms[by] = now.ms + int(min(LOCK_S * 2 ** len(locks), LOCK_MOST_S) * 1000)
+    desk.unlock[by] = watch.mail.long_code()
     until = watch.mail.clock(watch.contacts[by], desk.locked_ms[by], now)
-    return watch.mail.tell(watch.memory, Notice.REPLY, "locked", by, {"until": until}, now)
+    words = {"until": until, "code": desk.unlock[by]}
+    return watch.mail.tell(watch.memory, Notice.REPLY, "locked", by, words, now)
 
 
 def _reply(
     watch: Watch, by: str, key: str, words: Mapping[str, str], now: Now, *, most: int = 1
 ) -> list[Said]:
     """Reply, unless this contact has had enough of them today: who forges a number could cost us money."""
-    desk = watch.memory.desk
-    recent = [ms for ms in desk.replies.get(by, ()) if now.ms - ms < 86_400_000]
+    desk, recent = watch.memory.desk, _lately(watch, by, now)
     if len(recent) >= watch.mail.limits.replies:
         return []
     desk.replies[by] = (*recent, now.ms)
     return watch.mail.tell(watch.memory, Notice.REPLY, key, by, words, now, most=most)
+
+
+def _lately(watch: Watch, by: str, now: Now) -> tuple[int, ...]:
+    """When this contact was replied to within a day."""
+    return tuple(ms for ms in watch.memory.desk.replies.get(by, ()) if now.ms - ms < 86_400_000)
 
 
 def _about(watch: Watch, answer: Answer, now: Now) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Limits:
     """What keeps messages few and cheap. `budget` is in segments for each contact in `budget_s`; the last
     `reserve` of it is kept for critical alarms, and at `warn` the contact is told.
 
+    `reply_share`: so much of it may go into replies, which anybody can provoke who forges a number.
     `answers`: somebody reads what is answered, so alarms have codes. `daily_min`: when the sign of life is
     sent, in minutes of the local day, to `daily_to`. `replies` to one contact in a day.
     """
@@ -65,6 +66,7 @@ class Limits:
     daily_min: int | None = None
     daily_to: tuple[str, ...] = ()
     replies: int = 20
+    reply_share: float = 0.25
 
 
 class Mail:
@@ -146,11 +148,24 @@ class Mail:
         memory.codes = {code: grant for code, grant in memory.codes.items() if grant.expires_ms > now.ms}
         while len(memory.codes) >= MOST_CODES:
             del memory.codes[next(iter(memory.codes))]
-        code = str(1000 + self._random(9000))
+        code = self._code(4)
+        # The more codes there are, the longer: a guess hits one of a thousand at best.
+        for digits, most in ((5, 9), (6, 90)):
+            if len(memory.codes) >= most:
+                code = self._code(digits)
         while code in memory.codes:
-            code = str(1000 + (int(code) - 999) % 9000)
+            least = 10 ** (len(code) - 1)
+            code = str(least + (int(code) - least + 1) % (9 * least))
         memory.codes[code] = Grant(alarms, now.ms + int(CODE_S * 1000))
         return code
+
+    def long_code(self) -> str:
+        """A code that nobody guesses, even with thousands of messages."""
+        return self._code(8)
+
+    def _code(self, digits: int) -> str:
+        least: int = 10 ** (digits - 1)
+        return str(least + self._random(9 * least))
 
     # ── about no single rule ────────────────────────────────────────────────────────────────────
 
@@ -290,7 +305,13 @@ class Mail:
         vital = row.priority is Priority.CRITICAL and row.notice in TELLING
         share = 1.0 if row.priority is Priority.CRITICAL else 1.0 - limits.reserve
         used = self.spent(memory, row.contact) + outbox.segments_waiting(row.contact)
-        if not vital and used + row.segments > limits.budget * share:
+        too_dear = not vital and used + row.segments > limits.budget * share
+        if row.notice is Notice.REPLY and row.reason != "locked":  # that one must come: it holds the key
+            answered = self._by_day(memory.answered.get(row.contact, ()), row.segments, now)
+            too_dear |= sum(count for _, count in answered) > limits.budget * limits.reply_share
+            if not too_dear:
+                memory.answered[row.contact] = answered
+        if too_dear:
             self._unreached(memory, row)
             return [row, Dropped(row, "the contact's SMS budget is used up")]
         if row.rule and not row.bundle:  # answers do not count: who asks much must not delay an alarm
@@ -371,11 +392,7 @@ class Mail:
     def _spend(self, memory: Memory, row: Row, now: Now) -> list[Said]:
         """Count what was sent; tell the contact once when little is left."""
         limits, contact = self.limits, row.contact
-        day = now.ms // _DAY_MS
-        first = day - int(limits.budget_s * 1000) // _DAY_MS
-        days = dict(memory.spent.get(contact, ()))
-        days[day] = days.get(day, 0) + row.segments
-        memory.spent[contact] = tuple((d, n) for d, n in sorted(days.items()) if d > first)
+        memory.spent[contact] = self._by_day(memory.spent.get(contact, ()), row.segments, now)
         used = self.spent(memory, contact)
         if used < limits.budget * limits.warn:
             memory.warned = tuple(name for name in memory.warned if name != contact)
@@ -383,6 +400,18 @@ class Mail:
             memory.warned = (*memory.warned, contact)
             return self.tell(memory, Notice.BUDGET, "budget", contact, {}, now, reason="little is left")
         return []
+
+    def _by_day(
+        self, spent: tuple[tuple[int, int], ...], segments: int, now: Now
+    ) -> tuple[tuple[int, int], ...]:
+        """(day of the rules' scale, segments) with so many more today, without what the budget has
+        forgotten.
+        """
+        day = now.ms // _DAY_MS
+        first = day - int(self.limits.budget_s * 1000) // _DAY_MS
+        days = dict(spent)
+        days[day] = days.get(day, 0) + segments
+        return tuple((d, n) for d, n in sorted(days.items()) if d > first)
 
     def _life(self, memory: Memory, now: Now) -> list[Said]:
         """The daily sign of life: by it, and by its delivery, a dead path is found."""

@@ -51,6 +51,9 @@ class Desk:
 
     tries: dict[str, tuple[int, ...]] = field(default_factory=dict)
     locked_ms: dict[str, int] = field(default_factory=dict)
+    locks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unlock: dict[str, str] = field(default_factory=dict)
+    """The long code by which the owner of a locked number opens it."""
     replies: dict[str, tuple[int, ...]] = field(default_factory=dict)
     helped_ms: dict[str, int] = field(default_factory=dict)
     seen: tuple[str, ...] = ()
@@ -94,6 +97,8 @@ class Memory:
     digest_ms: dict[str, int] = field(default_factory=dict)
     spent: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     """Segments sent to a contact: (day of the rules' scale, count)."""
+    answered: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Segments of replies to a contact, likewise."""
     warned: tuple[str, ...] = ()
     """Contacts who were told that their budget runs out."""
     path: PathState = field(default_factory=PathState)

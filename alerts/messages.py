@@ -32,12 +32,12 @@ NAMES = (
     "minutes", "count", "condition", "over", "answer",
 )  # fmt: skip
 REPLIES = (
-    "digest", "life", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "no_code",
-    "status", "list", "list_none", "help",
+    "digest", "life", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "unlocked",
+    "no_code", "status", "list", "list_none", "help",
 )  # fmt: skip
 REPLY_NAMES = (
     "station", "now", "items", "sensors", "count", "open", "muted", "until", "tries", "used", "budget",
-    "answer",
+    "answer", "code",
 )  # fmt: skip
 
 _TABLES = ("head", "extreme", "condition", "over", "quantity", "unit")

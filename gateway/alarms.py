@@ -241,7 +241,7 @@ class AlarmFold:
                     bodies.append(Event(at, "alarm", _overlaid_detail(one, now)))
                 case Row():
                     self.more.set()
-                    text = _without_codes(one.text, self.watch.memory)
+                    text = without_codes(one.text, self.watch.memory)
                     bodies.append(Event(at, "notify", _row_detail(one, text, now)))
                 case Dropped():
                     detail = {"id": one.row.id, "to": one.row.contact, "state": "withdrawn", "error": one.why}
@@ -288,9 +288,10 @@ def _overlaid_detail(one: Overlaid, now: Now) -> dict[str, Any]:
     return detail
 
 
-def _without_codes(text: str, memory: Memory) -> str:
+def without_codes(text: str, memory: Memory) -> str:
     """Events are published: what acknowledges an alarm is not for everybody who reads them."""
-    return re.sub(r"(?<!\d)\d{4}(?!\d)", lambda m: "****" if m[0] in memory.codes else m[0], text)
+    secret = {*memory.codes, *memory.desk.unlock.values()}
+    return re.sub(r"(?<!\d)\d{4,8}(?!\d)", lambda m: "****" if m[0] in secret else m[0], text)
 
 
 def _row_detail(row: Row, text: str, now: Now) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,7 +26,7 @@ from alerts.outbox import Row
 from alerts.paths import SmsUnknownTwice
 from alerts.pdu import NumberError
 from alerts.rules import Priority
-from gateway.alarms import AlarmFold
+from gateway.alarms import AlarmFold, without_codes
 from gateway.model import Body, Event, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,9 @@ class SmsSender:
             await self._failed(row, attempt, SmsUnknown("the path did not answer at all"))
         except SmsError as e:
             await self._failed(row, attempt, e)
-        except (NumberError, TextError) as e:
+        except NumberError:  # which names the number
+            await self._failed(row, attempt, SmsRefused("the contact's number is no telephone number"))
+        except TextError as e:
             await self._failed(row, attempt, SmsRefused(str(e)))
         else:
             if self._failures:
@@ -189,10 +192,11 @@ class SmsSender:
         return row.segments == 1 and (phone, row.reference) in self._late
 
     async def _failed(self, row: Row, attempt: int, error: SmsError) -> None:
+        said = self._discreet(row, str(error))
         if self._failures == 0:
-            log.warning("sms: %s: %s", self._name, error)
+            log.warning("sms: %s: %s", self._name, said)
         outcome = _outcome_of(error, row, attempt, resumes="first" in self._understands)
-        more: dict[str, Any] = {"error": str(error)}
+        more: dict[str, Any] = {"error": said}
         if error.taken:
             more["reference"] = list(error.taken)
         if isinstance(error, SmsUnknownTwice):
@@ -202,6 +206,13 @@ class SmsSender:
             return  # this message only: the path itself works
         self._failures += 1
         await asyncio.sleep(min(PATH_PAUSE_S * 2 ** min(self._failures - 1, 8), PATH_PAUSE_CEILING_S))
+
+    def _discreet(self, row: Row, said: str) -> str:
+        """What a path says, without the number and the codes, which it may have repeated."""
+        contact, memory = self._fold.watch.contacts.get(row.contact), self._fold.watch.memory
+        if contact is not None:
+            said = re.sub(rf"\+?\d*{re.escape(contact.phone[-9:])}", "(the number)", said)
+        return without_codes(said.replace(row.text, "(the text)"), memory)
 
     async def _record(self, row: Row, attempt: int, state: str, **more: Any) -> None:
         """Write down, durably, what becomes of a message; the fold takes it from there."""

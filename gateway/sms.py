@@ -2,6 +2,7 @@
 
     modem.inbox ──► delivery report ──► Event("sms", delivered | undelivered)
                 ├─► a known number  ──► command ──► Event("answer")   without number, code or PIN
+                │                       too many ──► counted, dropped
                 └─► everybody else  ──► counted, dropped, never answered; said each ten minutes
     modem.health ─► Event("modem")     when it changes
 
@@ -95,7 +96,7 @@ class SmsDesk:
             sender.looked = self._looked
         self._failures = 0
         self._health_due_s = 0.0
-        self._strangers = 0
+        self._strangers = self._too_many = 0
         self._strangers_due_s = 0.0
         self._full = False
 
@@ -158,7 +159,11 @@ class SmsDesk:
         if key in self._fold.watch.memory.desk.seen:
             return False
         at = self._stamp()
-        answer = answers.decide(self._fold.watch, contact, parse(message.text), self._fold.now(at), key)
+        now = self._fold.now(at)
+        answer = answers.decide(self._fold.watch, contact, parse(message.text), now, key)
+        if not answers.is_news(self._fold.watch, answer, now):
+            self._too_many += 1
+            return False
         self._journal.append([Event(at, "answer", answer.detail())])
         return True
 
@@ -172,10 +177,13 @@ class SmsDesk:
 
     def _say_strangers(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        if self._strangers and now_s >= self._strangers_due_s:
+        if (self._strangers or self._too_many) and now_s >= self._strangers_due_s:
             self._strangers_due_s = now_s + SPAM_SAID_S
-            self._journal.append([Event(self._stamp(), "sms_dropped", {"unknown_senders": self._strangers})])
-            self._strangers = 0
+            counts = {"unknown_senders": self._strangers, "too_many": self._too_many}
+            self._journal.append(
+                [Event(self._stamp(), "sms_dropped", {k: n for k, n in counts.items() if n})]
+            )
+            self._strangers = self._too_many = 0
 
     def _say_storage(self, box: Inbox) -> None:
         full = box.size > 0 and box.used >= NEARLY_FULL * box.size

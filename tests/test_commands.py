@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -213,15 +214,59 @@ def test_three_wrong_codes_close_a_number_for_an_hour_and_its_owner_is_told() ->
     assert desk.says("chief", "4711") != []  # others may go on
     desk.ms += int(LOCK_S * 1000)
     desk.see("ph1", "ph", 4)
-    desk.drain()
-    assert desk.says("duty", "4712")[0].startswith("duty: kyia-1: thank you")
+    [alarm] = desk.drain()
+    assert desk.says("duty", alarm[-4:])[0].startswith("duty: kyia-1: thank you")
 
 
-def test_wrong_tries_are_forgotten_after_an_hour() -> None:
+def test_wrong_tries_are_forgotten_after_a_day_and_with_a_right_code() -> None:
     desk = muddy()
-    for _ in range(6):
+    for _ in range(4):
         assert desk.says("duty", "1111")[0].endswith("Tries left: 2")
-        desk.ms += 3_600_000
+        desk.ms += 86_400_000
+    desk = muddy()
+    for _ in range(4):
+        assert desk.says("duty", "1111")[0].endswith("Tries left: 2")
+        assert desk.says("duty", "1111")[0].endswith("Tries left: 1")
+        desk.says("duty", "4711")
+
+
+def test_each_lock_is_longer_than_the_one_before() -> None:
+    """Who forges a number and tries on and on gets few tries: 15 on the first day, three on each later one."""
+    desk = muddy()
+    tries, day_ms = [0, 0, 0], 86_400_000
+    while desk.ms < 3 * day_ms:
+        answer, _ = desk.hears("duty", "1111")
+        tries[desk.ms // day_ms] += answer.result == "wrong"
+        desk.ms += 600_000
+    assert tries[0] <= 15
+    assert max(tries[1:]) <= 6
+
+
+def test_the_owner_of_a_locked_number_opens_it_again() -> None:
+    """Who forges a number does not get what is sent to it, so a lock shuts nobody out."""
+    desk = muddy()
+    for _ in range(3):
+        told = desk.says("duty", "1111")
+    code = told[0].rpartition(" ")[2]
+    assert len(code) == 8
+    for guess in ("4711", code[:-1], f"9{code[1:]}", "", "99999999"):
+        assert desk.hears("duty", f"ack {guess}")[0].result == "locked"
+    assert desk.says("duty", f" {code}. ") == ["duty: kyia-1: your number is open again"]
+    assert desk.says("duty", "ack 4711")[0].startswith("duty: kyia-1: thank you")
+    assert desk.hears("duty", code)[0].result == "wrong"  # it was good once
+
+
+def test_the_more_codes_there_are_the_longer_they_are() -> None:
+    rules = [
+        Rule(f"r{i}", "s", Kind.ABOVE, f"q{i}", "", high=50, send=(Tier(("duty",)),)) for i in range(120)
+    ]
+    watch = Watch("k", rules, [Contact("duty", "+996555000001", "en")], TEXTS, limits=Limits(budget=10**6))
+    watch.see_values("s", 0, {f"q{i}": (80.0, True) for i in range(120)}, Now(0, 1_763_883_600_000))
+    lengths = Counter(len(code) for code in watch.memory.codes)
+    assert lengths == {4: 9, 5: 81, 6: 30}
+    for length, most in ((4, 9), (5, 90), (6, 500)):
+        hit = sum(len(code) == length for code in watch.memory.codes) / (9 * 10 ** (length - 1))
+        assert hit <= most / (9 * 10 ** (length - 1)) <= 0.001
 
 
 def test_the_pin_is_good_for_everything_that_stands_but_only_its_owner_s() -> None:
@@ -277,6 +322,34 @@ def test_replies_are_rationed_and_the_command_counts_all_the_same() -> None:
     assert desk.state("mud") == "active_acknowledged"
     desk.ms += 86_400_000
     assert len(desk.says("duty", "status")) == 1
+
+
+def test_forged_questions_cost_only_a_part_of_the_budget_and_alarms_still_come() -> None:
+    desk = Desk(budget=40)
+    said = []
+    for _ in range(20):
+        for _ in range(30):
+            said += desk.says("duty", "status")
+        desk.ms += 86_400_000
+    assert len(said) == 10  # a quarter
+    assert desk.watch.mail.spent(desk.watch.memory, "duty") == 10
+    desk.see("turb1", "turbidity", 80)
+    assert len(desk.drain()) == 2
+
+
+def test_what_comes_to_nothing_is_no_news() -> None:
+    desk = Desk(replies=5)
+    kept = 0
+    for text in ["status", "list", "ack", "hello"] * 100:
+        answer = decide(desk.watch, "duty", parse(text), desk.now, f"k{kept}")
+        if answers.is_news(desk.watch, answer, desk.now):
+            kept += 1
+            act(desk.watch, answer, desk.now)
+    assert kept < 12
+    for _ in range(3):
+        desk.hears("duty", "1111")
+    locked = decide(desk.watch, "duty", parse("4711"), desk.now, "l")
+    assert (locked.result, answers.is_news(desk.watch, locked, desk.now)) == ("locked", False)
 
 
 def test_two_machines_do_not_talk_to_each_other_for_ever() -> None:

@@ -57,7 +57,7 @@ FACTS = Facts(
 )
 WORDS = {
     "station": "kanysh-kyia-1", "now": "14:25", "sensors": "turb1, ph1, dust1", "count": "3", "open": "2",
-    "muted": "1", "until": "16:25", "tries": "2", "used": "141", "budget": "200",
+    "muted": "1", "until": "16:25", "tries": "2", "used": "141", "budget": "200", "code": "48151623",
 }  # fmt: skip
 UNITS = {
     "ph": "pH", "orp": "mV", "turbidity": "NTU", "conductivity": "uS/cm", "dissolved_oxygen": "mg/L",

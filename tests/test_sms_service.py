@@ -7,15 +7,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alerts.cms import SmsRetry
 from alerts.modem import Inbox, Modem
 from alerts.modem_inbox import Expected, Received
 from alerts.policy import Contact
-from alerts.rules import Kind, Rule
+from alerts.rules import Kind, Rule, Tier
 from alerts.watch import Limits
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.port import PtyPort
@@ -23,7 +25,7 @@ from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms_sender import SmsSender
 from gateway.sms import SmsDesk, SmsService, _power, _salt
-from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, PowerCut, Station
+from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station
 from tests.virtual_time import run
 
 WITH_CODES = Limits(collect_s=0)
@@ -268,6 +270,69 @@ def test_a_replayed_code_is_worth_nothing(tmp_path: Path) -> None:
             emulated.receive(DUTY.phone, f"ack {old}")  # overheard, and sent again from a forged number
             await station.work(5)
             assert station.fold.standing()[0]["state"] == "active_unacknowledged"
+
+    run(main())
+
+
+def test_a_lock_and_what_opens_it_stay_secret(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with port(tmp_path) as (emulated, path), desk(tmp_path, path) as station:
+            station.read(80)
+            await station.work(5)
+            for code in ("1111", "1112", "1113", "1114"):
+                emulated.receive(DUTY.phone, code)
+                await station.work(5)
+            opens = emulated.sent[-1].text.rpartition(" ")[2]
+            assert len(opens) == 8
+            assert len(emulated.sent) == 4
+            records = await station.journal.after(0, 1000)
+            assert opens not in "".join(str(record) for record in records)
+            emulated.receive(DUTY.phone, opens)
+            emulated.receive(DUTY.phone, station.code())
+            await station.work(10)
+            assert station.fold.standing()[0]["state"] == "active_acknowledged"
+
+    run(main())
+
+
+class Echoes(Path1):
+    """A path that repeats in its complaint what it was given."""
+
+    async def send(self, to: str, text: str, *, reference: int) -> Any:
+        self.complaints = [to, text]
+        raise SmsRetry(f"cannot send {text!r} to 00{to[1:]} or {to} or {to[-9:]}")
+
+
+def test_what_a_path_complains_of_tells_no_number_and_no_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        station = Station(tmp_path, LoopClock(), Echoes(), [TURBIDITY], limits=WITH_CODES)
+        await station.open()
+        station.read(80)
+        await station.work(5)
+        [code] = station.fold.watch.memory.codes
+        records = "".join(str(r) for r in await station.journal.after(0, 1000)) + caplog.text
+        assert "cannot send" in records
+        for secret in (code, DUTY.phone[-9:]):
+            assert secret not in records
+        await station.kill()
+
+    run(main())
+
+
+@pytest.mark.parametrize(("phone", "says"), [("+0", "the contact's number is no telephone number")])
+def test_a_number_that_is_none_does_not_stop_the_others(tmp_path: Path, phone: str, says: str) -> None:
+    async def main() -> None:
+        contacts = [Contact("duty", phone, "en"), CHIEF]
+        rule = replace(TURBIDITY, send=(Tier(("duty", "chief")),))
+        async with port(tmp_path) as (emulated, path):
+            async with desk(tmp_path, path, rules=[rule], contacts=contacts) as station:
+                station.read(80)
+                await station.work(10)
+                assert [sms.to for sms in emulated.sent] == [CHIEF.phone]
+                failed = [e for e in await station.events("sms") if e["state"] == "failed"]
+                assert [e["error"] for e in failed] == [says]
 
     run(main())
 
