@@ -231,7 +231,7 @@ def test_wrong_tries_are_forgotten_after_a_day_and_with_a_right_code() -> None:
 
 
 def test_each_lock_is_longer_than_the_one_before() -> None:
-    """Who forges a number and tries on and on gets few tries: 15 on the first day, three on each later one."""
+    """Who forges a number and tries on and on gets few: 15 on the first day, then three or six."""
     desk = muddy()
     tries, day_ms = [0, 0, 0], 86_400_000
     while desk.ms < 3 * day_ms:

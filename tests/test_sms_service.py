@@ -326,13 +326,13 @@ def test_a_number_that_is_none_does_not_stop_the_others(tmp_path: Path, phone: s
     async def main() -> None:
         contacts = [Contact("duty", phone, "en"), CHIEF]
         rule = replace(TURBIDITY, send=(Tier(("duty", "chief")),))
-        async with port(tmp_path) as (emulated, path):
-            async with desk(tmp_path, path, rules=[rule], contacts=contacts) as station:
-                station.read(80)
-                await station.work(10)
-                assert [sms.to for sms in emulated.sent] == [CHIEF.phone]
-                failed = [e for e in await station.events("sms") if e["state"] == "failed"]
-                assert [e["error"] for e in failed] == [says]
+        more = {"rules": [rule], "contacts": contacts}
+        async with port(tmp_path) as (emulated, path), desk(tmp_path, path, **more) as station:
+            station.read(80)
+            await station.work(10)
+            assert [sms.to for sms in emulated.sent] == [CHIEF.phone]
+            failed = [e for e in await station.events("sms") if e["state"] == "failed"]
+            assert [e["error"] for e in failed] == [says]
 
     run(main())
 
