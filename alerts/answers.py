@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alerts.codes import LONG, number_of
 from alerts.commands import Command, Verb
 from alerts.memory import Now, Said, is_up
 from alerts.messages import brief
@@ -190,7 +191,7 @@ def _wrong(watch: Watch, by: str, now: Now) -> list[Said]:
     locks = [ms for ms in desk.locks.get(by, ()) if now.ms - ms < LOCKS_WITHIN_S * 1000]
     desk.locks[by] = (*locks, now.ms)[-10:]
     desk.locked_ms[by] = now.ms + int(min(LOCK_S * 2 ** len(locks), LOCK_MOST_S) * 1000)
-    desk.unlock[by] = watch.mail.long_code()
+    desk.unlock[by] = number_of(LONG, watch.mail.random)
     until = watch.mail.clock(watch.contacts[by], desk.locked_ms[by], now)
     words = {"until": until, "code": desk.unlock[by]}
     return watch.mail.tell(watch.memory, Notice.REPLY, "locked", by, words, now)

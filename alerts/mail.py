@@ -16,8 +16,9 @@ from datetime import UTC, datetime, tzinfo
 
 from alerts import lifeline
 from alerts.alphabet import segments
+from alerts.codes import by_day, one_time_code
 from alerts.lifeline import LIFE_WITHIN_S
-from alerts.memory import Dropped, Grant, Memory, Now, Said, is_up
+from alerts.memory import Dropped, Memory, Now, Said, is_up
 from alerts.messages import Facts, Texts, brief, clock, how_to_answer, mark_repeated, render, say
 from alerts.outbox import TELLING, Outcome, Row
 from alerts.policy import (
@@ -38,9 +39,6 @@ LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW
 """How long a message is worth sending, from when it is due."""
 REPLY_LIFETIME_S = 1800.0
 TOO_OLD = "too old to be of use"
-CODE_S = 86_400.0
-"""How long a one-time code is good; a reminder brings a new one when little of that is left."""
-MOST_CODES = 500
 _DAY_MS = 86_400_000
 
 
@@ -83,7 +81,7 @@ class Mail:
     ) -> None:
         self.station, self.contacts, self.texts, self.zone = station, contacts, texts, zone
         self.limits = limits
-        self._random = random
+        self.random = random
 
     # ── about a rule ────────────────────────────────────────────────────────────────────────────
 
@@ -142,30 +140,7 @@ class Mail:
 
     def code(self, memory: Memory, alarms: tuple[tuple[str, int], ...], now: Now) -> str:
         """The one-time code for these occurrences: the one they have, or a new one."""
-        for code, grant in memory.codes.items():
-            if grant.alarms == alarms and grant.expires_ms - now.ms > CODE_S * 1000 / 4:
-                return code
-        memory.codes = {code: grant for code, grant in memory.codes.items() if grant.expires_ms > now.ms}
-        while len(memory.codes) >= MOST_CODES:
-            del memory.codes[next(iter(memory.codes))]
-        code = self._code(4)
-        # The more codes there are, the longer: a guess hits one of a thousand at best.
-        for digits, most in ((5, 9), (6, 90)):
-            if len(memory.codes) >= most:
-                code = self._code(digits)
-        while code in memory.codes:
-            least = 10 ** (len(code) - 1)
-            code = str(least + (int(code) - least + 1) % (9 * least))
-        memory.codes[code] = Grant(alarms, now.ms + int(CODE_S * 1000))
-        return code
-
-    def long_code(self) -> str:
-        """A code that nobody guesses, even with thousands of messages."""
-        return self._code(8)
-
-    def _code(self, digits: int) -> str:
-        least: int = 10 ** (digits - 1)
-        return str(least + self._random(9 * least))
+        return one_time_code(memory, alarms, now, self.random)
 
     # ── about no single rule ────────────────────────────────────────────────────────────────────
 
@@ -307,7 +282,7 @@ class Mail:
         used = self.spent(memory, row.contact) + outbox.segments_waiting(row.contact)
         too_dear = not vital and used + row.segments > limits.budget * share
         if row.notice is Notice.REPLY and row.reason != "locked":  # that one must come: it holds the key
-            answered = self._by_day(memory.answered.get(row.contact, ()), row.segments, now)
+            answered = by_day(memory.answered.get(row.contact, ()), row.segments, now, limits.budget_s)
             too_dear |= sum(count for _, count in answered) > limits.budget * limits.reply_share
             if not too_dear:
                 memory.answered[row.contact] = answered
@@ -392,7 +367,7 @@ class Mail:
     def _spend(self, memory: Memory, row: Row, now: Now) -> list[Said]:
         """Count what was sent; tell the contact once when little is left."""
         limits, contact = self.limits, row.contact
-        memory.spent[contact] = self._by_day(memory.spent.get(contact, ()), row.segments, now)
+        memory.spent[contact] = by_day(memory.spent.get(contact, ()), row.segments, now, limits.budget_s)
         used = self.spent(memory, contact)
         if used < limits.budget * limits.warn:
             memory.warned = tuple(name for name in memory.warned if name != contact)
@@ -400,18 +375,6 @@ class Mail:
             memory.warned = (*memory.warned, contact)
             return self.tell(memory, Notice.BUDGET, "budget", contact, {}, now, reason="little is left")
         return []
-
-    def _by_day(
-        self, spent: tuple[tuple[int, int], ...], segments: int, now: Now
-    ) -> tuple[tuple[int, int], ...]:
-        """(day of the rules' scale, segments) with so many more today, without what the budget has
-        forgotten.
-        """
-        day = now.ms // _DAY_MS
-        first = day - int(self.limits.budget_s * 1000) // _DAY_MS
-        days = dict(spent)
-        days[day] = days.get(day, 0) + segments
-        return tuple((d, n) for d, n in sorted(days.items()) if d > first)
 
     def _life(self, memory: Memory, now: Now) -> list[Said]:
         """The daily sign of life: by it, and by its delivery, a dead path is found."""
