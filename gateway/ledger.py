@@ -7,9 +7,11 @@ nobody was there to read.
 
 Slots are those of the bus (gateway.governor): fixed to the boot's clock, so a process that is started again
 goes on counting where the killed one stopped. What readings and "missed" events (gateway.bus) do not account
-for was missed too: "not_running" within a boot; "power_off" from the last record of one boot to the first of
-the next. How long that was only UTC can tell, so it is counted when both boots have known the time; until
-then it waits, and where that never comes its length is said to be unknown (slots: null).
+for was missed too. While the process ran, as later records show, it is what the instrument was last said to
+be (dead, unplugged …), else "untold": the bus says a run of missed slots within a minute, and a kill may take
+that. From then on it is "not_running" within a boot; "power_off" from the last record of one boot to the
+first of the next. How long that was only UTC can tell, so it is counted when both boots have known the time;
+until then it waits, and where that never comes its length is not known: why is "clock_unknown" (slots: null).
 
     Event "ledger"  {"sensor": "ph1", "from_ms": 1795428000000, "to_ms": 1795431600000, "expected": 360,
                      "taken": 357, "flagged": 2, "missed": {"no_answer": 3}}
@@ -18,6 +20,9 @@ then it waits, and where that never comes its length is said to be unknown (slot
     Event "gap"     {"sensor": "ph1", "from_ms": …, "to_ms": …, "slots": 8640, "why": "power_off"}
                     once for each gap, when the next reading ends it; whatever reasons it had ("missed" has
                     them, if several). Gaps shorter than 10 s or 3 slots are only counted.
+
+Slots without a reading that began while somebody was at work (Event "maintenance": sensor, or "" for all,
+and minutes) count as "maintenance"; what else befell them the "missed" events still say.
 
 A slot counts once, as it was told of first, in the hour in which it began by the clock of the record that
 told of it. `flagged` counts readings with a value that is SUSPECT or FAIL. A fold is exactly once (decision
@@ -48,6 +53,8 @@ GAP_MS, GAP_SLOTS = 10_000, 3
 LONG_HOURS = 3
 """A run over more hours than this is told in one piece."""
 BOOTS = 8
+SILENT = ("dead", "quarantined", "unplugged")
+"""States in which slots are missed for that reason (gateway.governor.Miss)."""
 
 
 class GapLedger:
@@ -74,6 +81,8 @@ class GapLedger:
                 return ()  # about something of a boot that is over
             self._begin_boot(at, derived)
         last = self._state.last
+        if type(body) is Event and body.what == "started" and last is not None:
+            self._restarted(last, derived)
         if last is None or at.mono_ms > last.mono_ms:
             self._state.last = at
         if self._dark and at.synced:
@@ -86,6 +95,11 @@ class GapLedger:
                     self._missed(body, derived)
                 case "flagged":
                     self._flagged(body.detail)
+                case "sensor":
+                    self._becomes(body.detail)
+                case "maintenance":
+                    detail = body.detail
+                    self._state.work(str(detail.get("sensor", "")), detail.get("minutes"), at)
                 case "started":
                     self._regrid()
         return derived
@@ -202,6 +216,19 @@ class GapLedger:
                 course.recent[i] = (seq, number, True)
                 course.hours[number].flagged += 1
 
+    def _becomes(self, detail: Mapping[str, object]) -> None:
+        """What the bus says of an instrument: why its slots are missed, should the rest never be said."""
+        course = self._state.courses.get(str(detail.get("sensor")))
+        if course is not None:
+            course.state = str(detail.get("state"))
+
+    def _restarted(self, last: Stamp, derived: list[Body]) -> None:
+        """The process began anew: until `last` the one before ran, so what it did not say was not its own."""
+        for sensor, course in self._state.courses.items():
+            why = course.state if course.state in SILENT else "untold"
+            self._miss(sensor, course, last.mono_ms // course.every_ms, why, last, derived)
+            course.state = ""
+
     def _regrid(self) -> None:
         """station.toml may say another rhythm from now on."""
         for sensor, course in self._state.courses.items():
@@ -215,6 +242,8 @@ class GapLedger:
     def _begin_boot(self, at: Stamp, derived: list[Body]) -> None:
         """The power was off, or the machine was started again."""
         ended, state = self._state.last, self._state
+        if ended is not None:
+            self._restarted(ended, derived)
         for sensor, course in state.courses.items():
             if course.dark_from_ms is not None:
                 self._unlit(sensor, course, at, derived)
@@ -229,6 +258,7 @@ class GapLedger:
                 if not ended.synced:
                     self._unlit(sensor, course, at, derived)
             course.next = at.mono_ms // course.every_ms
+        state.work_over_a_boot(at)
         self._dark = True
         self._boot = at.boot
         state.boots = [*state.boots[1 - BOOTS :], at.boot]
@@ -272,16 +302,20 @@ class GapLedger:
         return course
 
     def _miss(self, sensor: str, course: Course, end: int, why: str, at: Stamp, derived: list[Body]) -> None:
-        """All slots before `end` that are not accounted for were missed."""
-        count = end - course.next
-        if count <= 0:
-            return
-        start_ms = course.next * course.every_ms + at.utc_ms - at.mono_ms
-        course.next = end
-        if course.gap is None:
-            course.gap = Gap(start_ms)
-        course.gap.missed[why] = course.gap.missed.get(why, 0) + count
-        self._spread(sensor, course, start_ms, count, why, at, derived)
+        """All slots before `end` that are not accounted for were missed; for maintenance, where somebody said
+        that he is at work.
+        """
+        from_, to = self._state.at_work(sensor, course.every_ms, course.next, end)
+        for until, reason in ((from_, why), (to, "maintenance"), (end, why)):
+            count = until - course.next
+            if count <= 0:
+                continue
+            start_ms = course.next * course.every_ms + at.utc_ms - at.mono_ms
+            course.next = until
+            if course.gap is None:
+                course.gap = Gap(start_ms)
+            course.gap.missed[reason] = course.gap.missed.get(reason, 0) + count
+            self._spread(sensor, course, start_ms, count, reason, at, derived)
 
     def _spread(
         self, sensor: str, course: Course, start_ms: int, count: int, why: str, at: Stamp, derived: list[Body]
@@ -333,7 +367,7 @@ class GapLedger:
         every_ms = self._state.courses[sensor].every_ms
         if (slots < GAP_SLOTS or slots * every_ms < GAP_MS) and not gap.unknown:
             return
-        why = "power_off" if gap.unknown else max(gap.missed, key=lambda why: gap.missed[why])
+        why = "clock_unknown" if gap.unknown else max(gap.missed, key=lambda why: gap.missed[why])
         detail: dict[str, object] = {"sensor": sensor, "from_ms": gap.from_ms, "to_ms": gap.to_ms}
         detail |= {"slots": None if gap.unknown else slots, "why": why}
         if gap.missed and (len(gap.missed) > 1 or gap.unknown):

@@ -45,6 +45,16 @@ class Course(msgspec.Struct, array_like=True):
     """The gap that was ended by a reading meanwhile."""
     recent: list[tuple[int, int, bool]] = []
     """Seq, hour and whether it was flagged, of the two newest readings."""
+    state: str = ""
+    """What the bus last said that it is."""
+
+
+class Work(msgspec.Struct, array_like=True):
+    """Somebody works on a sensor, or on all: from and until when, by the boot's clock; UTC of the end."""
+
+    from_ms: int
+    until_ms: int
+    until_utc_ms: int
 
 
 class State(msgspec.Struct, array_like=True):
@@ -53,6 +63,38 @@ class State(msgspec.Struct, array_like=True):
     last: Stamp | None = None
     boots: list[str] = []
     courses: dict[str, Course] = {}
+    works: dict[str, Work] = {}
+    """By sensor; "" is everything."""
+
+    def work(self, target: str, minutes: object, at: Stamp) -> None:
+        """Somebody begins to work, goes on for longer, or (0 minutes) is done."""
+        if not isinstance(minutes, int | float) or not 0 <= minutes < 10**6:
+            return
+        before, length_ms = self.works.get(target), round(minutes * 60_000)
+        goes_on = before is not None and at.mono_ms < before.until_ms
+        if not goes_on and not length_ms:
+            return
+        from_ms = before.from_ms if before is not None and goes_on else at.mono_ms
+        self.works[target] = Work(from_ms, at.mono_ms + length_ms, at.utc_ms + length_ms)
+
+    def work_over_a_boot(self, at: Stamp) -> None:
+        """The machine was started again meanwhile: the rest, as well as that can be told."""
+        self.works = {
+            target: Work(0, work.until_utc_ms - at.utc_ms + at.mono_ms, work.until_utc_ms)
+            for target, work in self.works.items()
+            if work.until_utc_ms > at.utc_ms
+        }
+
+    def at_work(self, sensor: str, every_ms: int, first: int, end: int) -> tuple[int, int]:
+        """Which of these slots began while somebody was at work on the sensor: from, and up to without."""
+        for target in (sensor, ""):
+            work = self.works.get(target)
+            if work is not None:
+                from_ = max(first, -(-work.from_ms // every_ms))
+                to = min(end, -(-work.until_ms // every_ms))
+                if from_ < to:
+                    return from_, to
+        return end, end
 
 
 @dataclass(slots=True)

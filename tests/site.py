@@ -24,6 +24,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from drivers.emulators.port import PortThread
 from drivers.emulators.station import EmulatedStation
 from gateway.clock import Clock
 from gateway.journal import Journal
@@ -89,9 +90,10 @@ class Keeper:
 class Site:
     """The station's folder, its outside and its process."""
 
-    def __init__(self, folder: Path, outside: EmulatedStation, toml: str) -> None:
+    def __init__(self, folder: Path, outside: EmulatedStation, ports: PortThread, toml: str) -> None:
         self.folder = folder
         self.outside = outside
+        self.ports = ports  # the emulated ports' thread: `ports.call` does something with them
         self.file = folder / "station.toml"
         self.file.write_text(toml, encoding="utf-8")
         self.log = folder / "station.log"
@@ -182,14 +184,15 @@ def site(
     """A site that is ready to start, on real servers; ended whatever happens."""
     outside = EmulatedStation(folder / "ports", **wishes)
     place: Site | None = None
-    with outside.in_thread():
+    ports = outside.in_thread()
+    with ports:
         toml = outside.station_toml(
             data=folder / "data",
             mqtt_url=mosquitto.url if mosquitto else "",
             influx={"url": influxdb.url} if influxdb else None,
         )
         try:
-            place = Site(folder, outside, toml)
+            place = Site(folder, outside, ports, toml)
             yield place
         finally:
             if place is not None and place.process is not None:

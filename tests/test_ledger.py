@@ -180,6 +180,108 @@ def test_a_killed_process_is_not_running_until_the_next_one_reads() -> None:
     assert story.events("gap")[0]["why"] == "not_running"
 
 
+@pytest.mark.parametrize(
+    ("state", "why"), [("dead", "dead"), ("unplugged", "unplugged"), ("alive", "untold"), ("slow", "untold")]
+)
+def test_what_a_killed_process_did_not_get_to_say(state: str, why: str) -> None:
+    """A run of missed slots is said within a minute; the other sensor's readings prove that it ran."""
+    story = Story(ph=EVERY_S, orp=EVERY_S)
+    for second in range(0, 100, 10):
+        story.now_s = second
+        story.read("orp")
+        if second < 50:
+            story.read("ph")
+    detail = {"sensor": "ph", "state": state, "before": "slow", "why": ""}
+    story.append(Event(story.at, "sensor", detail))
+    story.commit()
+    story.kill()
+    story.now_s = 173.0
+    story.append(Event(story.at, "started", {}))
+    story.read("ph")
+    assert balanced(story.account()) == (18, 6, {why: 4, "not_running": 8})  # slot 9 had only just begun
+
+
+def test_what_a_power_cut_kept_a_process_from_saying() -> None:
+    story = Story(ph=EVERY_S, orp=EVERY_S)
+    story.read("ph")
+    story.now_s = 95.0
+    story.append(Event(story.at, "sensor", {"sensor": "ph", "state": "dead"}))
+    story.read("orp")
+    story.commit()
+    story.reboot(off_s=65.0, up_s=20.0)
+    story.append(Event(story.at, "started", {}))
+    story.read("ph")
+    # Slots 1 to 8 it ran, 9 had begun; then 100 s to 180 s of the first boot, and slot 2 is read.
+    assert balanced(story.account()) == (19, 2, {"dead": 8, "not_running": 1, "power_off": 8})
+
+
+def at_work(story: Story, minutes: object, sensor: object = "ph") -> None:
+    detail = {"minutes": minutes, "by": "duty", "why": "cleaning", "sensor": sensor}
+    story.append(Event(story.at, "maintenance", detail))
+
+
+@pytest.mark.parametrize(
+    ("sensor", "maintenance"),
+    [
+        pytest.param("ph", 6, id="its own"),
+        pytest.param("", 6, id="all"),
+        pytest.param("orp", 0, id="another's"),
+    ],
+)
+def test_what_is_missed_while_somebody_works(sensor: str, maintenance: int) -> None:
+    story = Story()
+    story.read_until(100)
+    story.now_s = 125.0
+    at_work(story, 1, sensor)
+    story.missed(10, 25, "dead")
+    story.now_s = 250.0
+    story.read()
+    left = {"dead": 15 - maintenance, **({"maintenance": maintenance} if maintenance else {})}
+    assert balanced(story.account()) == (26, 11, left)  # slots 13 to 18 began in that minute
+    [gap] = story.events("gap")
+    assert (gap["slots"], gap["why"]) == (15, "dead")
+
+
+@pytest.mark.parametrize(
+    ("said", "maintenance"),
+    [
+        pytest.param([(100, 1), (120, 0)], 2, id="ended early"),
+        pytest.param([(100, 1), (140, 2)], 16, id="prolonged"),
+        pytest.param([(100, 1), (200, 1)], 6, id="ended, and again: the last counts"),
+        pytest.param([(100, 0)], 0, id="ended and never begun"),
+        pytest.param([(100, -1), (100, "long"), (100, None)], 0, id="nonsense"),
+    ],
+)
+def test_work_that_ends_otherwise(said: list[tuple[int, object]], maintenance: int) -> None:
+    story = Story()
+    story.read_until(100)
+    for second, minutes in said:
+        story.now_s = second
+        at_work(story, minutes)
+        story.commit()
+        story.kill()
+    story.missed(10, 40, "no_answer")
+    assert story.account().missed.get("maintenance", 0) == maintenance
+    balanced(story.account())
+
+
+def test_work_goes_on_over_a_reboot() -> None:
+    story = Story()
+    story.read_until(100)
+    at_work(story, 10)
+    story.commit()
+    story.reboot(off_s=60.0, up_s=20.0)
+    story.append(Event(story.at, "started", {}))
+    story.missed(2, 100, "no_answer")
+    # 600 s from 100 s on: slot 10, which had begun; 60 s without power; 540 s of the new boot, slots 2 to 53.
+    assert story.account().missed["maintenance"] == 53
+    story.commit()
+    story.now_s = 1000.0
+    story.reboot(off_s=60.0)
+    story.missed(2, 100, "no_answer")
+    assert story.account().missed["maintenance"] == 53
+
+
 def test_a_second_reading_in_a_slot_does_not_count() -> None:
     story = Story()
     story.read()
@@ -251,7 +353,9 @@ def test_how_long_the_power_was_off_may_never_be_known(before: bool) -> None:
     story.read_until(60.0)
     gaps = [(gap["slots"], gap["why"]) for gap in story.events("gap")]
     assert gaps == (
-        [(None, "power_off"), (None, "power_off")] if before else [(None, "power_off"), (62, "power_off")]
+        [(None, "clock_unknown"), (None, "clock_unknown")]
+        if before
+        else [(None, "clock_unknown"), (62, "power_off")]
     )
     assert balanced(story.account())[0] == 108 + (0 if before else 62)
 
