@@ -77,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--frames", action="store_true", help="show the bytes of the answers")
     read.set_defaults(do=_read)
 
+    doctor = verbs.add_parser(
+        "doctor",
+        help="look at ports, clock, disk, journal, broker, database, modem, contacts; say what helps",
+    )
+    _station(doctor)
+    doctor.add_argument("--json", action="store_true", help="the findings as one JSON object")
+    doctor.set_defaults(do=_doctor)
+
     simulate = verbs.add_parser("simulate", help="only the emulated instruments, on ports that are printed")
     simulate.add_argument("--faults", default="", metavar="TEXT", help='e.g. "dead:turb1@30+60"')
     simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
@@ -135,6 +143,13 @@ def _read(arguments: argparse.Namespace) -> int:
     return _drive(
         read(arguments.station, arguments.sensor, watch=arguments.watch, frames=arguments.frames, say=print)
     )
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from gateway.doctor import doctor
+
+    job = doctor(arguments.station, print, json=arguments.json, progress=sys.stderr.isatty())
+    return _drive(job)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from alerts import answers
 from alerts.cms import SmsError
 from alerts.commands import parse
-from alerts.modem import Health, Inbox, Late, Modem
+from alerts.modem import Health, Inbox, Late, Modem, Waits
 from alerts.modem_inbox import Expected, Received, Report
 from alerts.outbox import Outbox
 from alerts.paths import Paths
@@ -246,11 +246,11 @@ class SmsService:
         sms = wanted.sms
         if sms is None or (sms.modem is None and sms.provider is None):
             return
-        modem = None if sms.modem is None else _modem(sms, sms.modem, wanted.data)
+        modem = None if sms.modem is None else modem_of(sms, sms.modem, wanted.data)
         if modem is not None:
             paths.append(("modem", modem))
         if sms.provider is not None:
-            paths.append(("provider", _provider(sms, sms.provider, wanted.id)))
+            paths.append(("provider", provider_of(sms, sms.provider, wanted.id)))
         name, path = paths[0] if len(paths) == 1 else ("sms", Paths(paths))
         sender = SmsSender(journal, fold, path, stamp, name=name)
         self.tasks["sms"] = sender.run
@@ -265,7 +265,8 @@ class SmsService:
         return health | ({"modem": self.desk.health} if self.desk is not None else {})
 
 
-def _modem(sms: config.Sms, port: str, data: Path) -> Modem:
+def modem_of(sms: config.Sms, port: str, data: Path, *, waits: Waits | None = None) -> Modem:
+    """The modem of [sms], with the PIN that must not be tried again."""
     wrong = _WrongPin(data)
     return Modem(
         Link(port, Line(sms.baudrate, "8N1")),
@@ -274,10 +275,11 @@ def _modem(sms: config.Sms, port: str, data: Path) -> Modem:
         on_wrong_pin=wrong.keep,
         smsc=sms.smsc,
         power=_power(sms.power) if sms.power else None,
+        waits=waits,
     )
 
 
-def _provider(sms: config.Sms, name: str | SecretStr, station: str) -> Any:
+def provider_of(sms: config.Sms, name: str | SecretStr, station: str) -> Any:
     """The second path; imported only for a station that has one."""
     from alerts import provider
 
@@ -324,6 +326,7 @@ class _WrongPin:
             return None
 
     def keep(self, pin: str) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(
             os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
         ) as f:

@@ -30,6 +30,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "influx",
         "tcp",
         "embedded",
+        "refused",
     ),
     ("station", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
     ("cli",),

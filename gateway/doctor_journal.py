@@ -1,0 +1,405 @@
+"""The doctor's look at the disk and the journal, and the evidence that other checks find there.
+
+Read through gateway.journal_reader: a running station is not disturbed. The blocks are walked from the newest
+to the oldest, each against its checksum, for as long as there is time; how far that came is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway import config, refused
+from gateway.clock import Clock
+from gateway.dating import DatingFold
+from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.journal_disk import KEEP_FREE_BYTES
+from gateway.journal_reader import NOW_MS, JournalReader, Walk, decoded, set_aside, writer_pid
+from gateway.journal_store import Memory, Unreadable
+from gateway.model import Event, Reading, Stamp
+
+DAY_MS = 86_400_000
+LOSSES_SHOWN = 3
+REFUSED_SHOWN = 3
+NEARLY_FULL = 0.95
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What the journal tells. Made by `gather`; empty where there is no journal yet."""
+
+    pid: int | None = None
+    """The process that has the journal: the station's service. None: it does not run."""
+    there: bool = False
+    trouble: str = ""
+    """Why the journal could not be read, or not to its end."""
+    remedy: str = ""
+    walk: Walk = field(default_factory=Walk)
+    pages: list[str] | None = None
+    """What SQLite says against its pages; None: not looked at."""
+    torn: bool = False
+    journal_bytes: int = 0
+    memory: Memory = field(default_factory=Memory)
+    aside: list[Path] = field(default_factory=list)
+    now: Stamp | None = None
+    dating: DatingFold = field(default_factory=DatingFold)
+    last_at: dict[str, Stamp] = field(default_factory=dict)
+    """When each sensor was last read."""
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last Event "sensor" of each, without those from before its last reading."""
+    modem: dict[str, Any] = field(default_factory=dict)
+    """The last Event "modem"."""
+    sinks: dict[str, Event] = field(default_factory=dict)
+    """The last Event "sink_down" or "sink_up" of each."""
+    losses: list[Event] = field(default_factory=list)
+    """The newest first."""
+    unreadable: list[Event] = field(default_factory=list)
+    day: Counter[str] = field(default_factory=Counter)
+    """How many events there were in the last 24 hours, by name."""
+    gaps: dict[str, Counter[str]] = field(default_factory=dict)
+    """Of these the gaps: slots by sensor and reason."""
+    refused: dict[str, refused.List] = field(default_factory=dict)
+    last_seq: int = 0
+
+    def age_s(self, at: Stamp) -> float | None:
+        """How long ago that was; None when it was in another boot and no clock was right."""
+        if self.now is None:
+            return None
+        if at.boot == self.now.boot:
+            return (self.now.mono_ms - at.mono_ms) / 1000
+        return (self.now.utc_ms - at.utc_ms) / 1000 if at.synced and self.now.synced else None
+
+
+async def gather(wanted: config.Station, within_s: float) -> Evidence:
+    """Read the journal. Blocks at most `within_s`; never raises for the journal's sake."""
+    found = Evidence()
+    try:
+        await in_thread(lambda: _read(wanted, found, time.monotonic() + 0.8 * within_s), within_s)
+    except TimeoutError:
+        found.trouble = found.trouble or "the disk did not answer in time"
+        found.remedy = "look at the disk: dmesg | tail"
+    except OSError as e:
+        found.trouble, found.remedy = e.strerror or str(e), "run doctor as the station's user: sudo -u suuaba"
+    if found.now is None:
+        found.now = Clock(wanted.clock.source).stamp()
+    return found
+
+
+async def check_disk(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
+    """Room, rights and wear of the disk that the journal is on."""
+    folder = wanted.data
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        disk = await in_thread(lambda: os.statvfs(folder), 10.0)
+    except TimeoutError:
+        return [Finding("disk", str(folder), "failure", "the disk does not answer", "look at: dmesg | tail")]
+    except OSError as e:
+        return [
+            Finding("disk", str(folder), "failure", e.strerror or str(e), "give this user the right to it")
+        ]
+    return [
+        _room(folder, disk),
+        _rights(wanted.data, folder, disk, evidence),
+        await asyncio.to_thread(_promise, wanted),
+    ]
+
+
+async def check_journal(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
+    """Whether the journal is whole, what it lost, what was refused, and what happened in the last day."""
+    e = evidence
+    if e.trouble and not e.there:
+        return [Finding("journal", "", "failure", f"cannot be read: {one_line(e.trouble)}", e.remedy)]
+    if not e.there:
+        text = "there is none yet; the station begins one when it starts"
+        return [Finding("journal", "", "ok", text), *_aside(e)]
+    return [
+        _runs(e),
+        *_whole(e),
+        _size(wanted, e),
+        *_aside(e),
+        *_losses(e),
+        *_refused(wanted, e),
+        *_sinks(wanted, e),
+        *_last_day(e),
+    ]
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(wanted: config.Station, found: Evidence, until_s: float) -> None:
+    folder = wanted.data
+    found.pid = writer_pid(folder)
+    if not folder.exists():
+        return
+    found.aside = set_aside(folder)
+    if not (folder / "journal.db").exists() and not (folder / "tail").exists():
+        return
+    found.there = True
+    try:
+        reader = JournalReader(folder)
+    except Unreadable as e:
+        found.trouble = f"SQLite's file: {e}"
+        found.remedy = "nothing to do: at its next start the station sets it aside and begins a new one"
+        return
+    except OSError:
+        found.there = False
+        raise
+    try:
+        found.last_seq = reader.memory.last_seq
+        found.memory, found.torn, found.pid = reader.memory, reader.tail.broken, reader.writer_pid
+        found.dating.restore(found.memory.folds.get("dating", "[]").encode())
+        found.refused = refused.read(found.memory.folds.get("refused", "{}").encode())
+        found.now = Clock(wanted.clock.source, memory=found.dating).stamp()
+        _, found.journal_bytes = reader.count()
+        since_ms = found.now.utc_ms - DAY_MS
+        for to_ms, lines in reader.blocks(until_s, found.walk):
+            recent = to_ms >= since_ms
+            for record in decoded(lines if recent else filter(_tells, lines)):
+                body = record.body
+                found.last_seq = max(found.last_seq, record.seq)
+                if type(body) is Reading:
+                    _note_reading(found, body)
+                elif type(body) is Event:
+                    _note(found, body, newest=to_ms == NOW_MS, recent=recent and body.at.utc_ms >= since_ms)
+        found.pages = reader.quick_check(until_s + 2.0)
+    except Unreadable as e:
+        found.trouble = str(e)
+        found.remedy = "nothing to do: at its next start the station sets the file aside"
+    finally:
+        reader.close()
+
+
+def _tells(line: bytes) -> bool:
+    return b'"loss"' in line or b'"journal_unreadable"' in line
+
+
+def _newer(at: Stamp, than: Stamp | None) -> bool:
+    if than is None:
+        return True
+    return at.mono_ms > than.mono_ms if at.boot == than.boot else at.utc_ms > than.utc_ms
+
+
+def _note_reading(found: Evidence, reading: Reading) -> None:
+    if _newer(reading.at, found.last_at.get(reading.sensor)):
+        found.last_at[reading.sensor] = reading.at
+
+
+def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
+    """Take note of an event. Blocks come newest first, and within a block the newest last."""
+    detail, what = event.detail, event.what
+    key = str(detail.get("sensor" if what == "sensor" else "sink", ""))
+    if what == "sensor":
+        known = found.states.get(key)
+        if known is None or _newer(event.at, known["at"]):
+            found.states[key] = {**detail, "at": event.at}
+    elif what == "modem":
+        if not found.modem or _newer(event.at, found.modem["at"]):
+            found.modem = {**detail, "at": event.at}
+    elif what in ("sink_down", "sink_up"):
+        if key not in found.sinks or _newer(event.at, found.sinks[key].at):
+            found.sinks[key] = event
+    elif what == "loss":
+        found.losses.append(event)
+    elif what == "journal_unreadable":
+        found.unreadable.append(event)
+    if recent:
+        found.day[what] += 1
+        if what == "gap":
+            why = str(detail.get("why", ""))
+            found.gaps.setdefault(str(detail.get("sensor")), Counter())[why] += detail.get("slots") or 1
+
+
+# ── findings ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _room(folder: Path, disk: os.statvfs_result) -> Finding:
+    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    text = f"{_mb(free)} of {_mb(size)} free"
+    remedy = "make room, or move [station] data to a larger disk"
+    if disk.f_files and not disk.f_favail:
+        return Finding("disk", str(folder), "failure", f"{text}, and no file more (inodes used up)", remedy)
+    if free < 2_000_000:
+        return Finding("disk", str(folder), "failure", f"full: {text}; the journal takes nothing", remedy)
+    if free < KEEP_FREE_BYTES:
+        guard = f"less than the {_mb(KEEP_FREE_BYTES)} kept for the system; the journal forgets the oldest"
+        return Finding("disk", str(folder), "warning", f"{text}: {guard}", remedy)
+    return Finding("disk", str(folder), "ok", text)
+
+
+def _rights(data: Path, folder: Path, disk: os.statvfs_result, evidence: Evidence) -> Finding:
+    if disk.f_flag & os.ST_RDONLY:
+        remedy = "look at dmesg (a dying card goes read-only), then: sudo mount -o remount,rw"
+        return Finding("disk", str(folder), "failure", "the file system is read-only", remedy)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        owner = f"its owner has user number {folder.stat().st_uid}"
+        if evidence.pid is not None:
+            return Finding("disk", str(data), "ok", "only the service's user may write here, as it should be")
+        remedy = f"sudo chown -R suuaba {folder}, or run as its owner"
+        return Finding("disk", str(data), "failure", f"this user may not write here; {owner}", remedy)
+    return Finding("disk", str(data), "ok", "may be written")
+
+
+def _promise(wanted: config.Station) -> Finding:
+    from gateway.plan import plan
+
+    card = plan(wanted).card
+    text = f"about {card.written / 1e6:.0f} MB a day are written, {card.kept / 1e6:.1f} MB of it kept"
+    if card.written > 500e6:
+        return Finding("disk", "wear", "warning", text, "write [journal] sync longer, or use a disk")
+    return Finding("disk", "wear", "ok", text)
+
+
+def _runs(e: Evidence) -> Finding:
+    if e.pid is not None:
+        return Finding("service", "", "ok", f"runs (process {e.pid})")
+    remedy = "sudo systemctl start suuaba, or suuaba run STATION.toml"
+    return Finding("service", "", "warning", "does not run: nothing is read, no alarm is sent", remedy)
+
+
+def _whole(e: Evidence) -> list[Finding]:
+    if e.trouble:
+        return [Finding("journal", "", "failure", f"cannot be read: {one_line(e.trouble)}", e.remedy)]
+    found = []
+    aside = "the rest is sound; copy what you need (suuaba export), and watch or replace the card"
+    found += [Finding("journal", "", "failure", one_line(line), aside) for line in e.walk.wrong[:5]]
+    if len(e.walk.wrong) > 5:
+        found.append(Finding("journal", "", "failure", f"{len(e.walk.wrong) - 5} more such blocks", aside))
+    found += [Finding("journal", "", "failure", f"SQLite: {one_line(line)}", aside) for line in e.pages or ()]
+    if e.torn and e.pid is None:
+        text = "the tail is torn: the last write was cut off"
+        remedy = "nothing to do: the next start cuts it off and says what may be missing"
+        found.append(Finding("journal", "", "warning", text, remedy))
+    if not found:
+        looked = (
+            f"all {e.walk.blocks} blocks"
+            if e.walk.whole
+            else f"the newest {e.walk.read} of {e.walk.blocks} blocks"
+        )
+        pages = "" if e.pages is not None else "; the pages were not looked at to the end"
+        found.append(
+            Finding("journal", "", "ok", f"whole: {looked} and the tail have right checksums{pages}")
+        )
+    return found
+
+
+def _size(wanted: config.Station, e: Evidence) -> Finding:
+    limit, text = wanted.journal.limit_bytes, _mb(e.journal_bytes)
+    if e.journal_bytes > NEARLY_FULL * limit:
+        text = f"{text} of {_mb(limit)}: the oldest records go to make room"
+        return Finding("journal", "size", "warning", text, "write [journal] limit larger, or keep shorter")
+    return Finding("journal", "size", "ok", f"{text} of {_mb(limit)}")
+
+
+def _aside(e: Evidence) -> list[Finding]:
+    if not e.aside:
+        return []
+    names = ", ".join(file.name for file in e.aside[-3:])
+    text = f"a journal could not be read and was set aside: {names}"
+    if e.unreadable:
+        text += f" (last {_when(e.unreadable[0])})"
+    remedy = "copy it to another machine if its readings matter (sqlite3 .recover), then delete it"
+    return [Finding("journal", "set aside", "warning", text, remedy)]
+
+
+def _losses(e: Evidence) -> list[Finding]:
+    if not e.losses:
+        far = "" if e.walk.whole or e.walk.oldest_ms is None else f" since {_date(e.walk.oldest_ms)}"
+        return [Finding("journal", "losses", "ok", f"none on record{far}")]
+    found = []
+    for event in e.losses[:LOSSES_SHOWN]:
+        detail = event.detail
+        span = f"records {detail['from_seq']} to {detail['to_seq']}" if "from_seq" in detail else ""
+        span = span or f"{detail.get('records', '?')} records"
+        most = "may be missing" if detail.get("at_most") else "are lost"
+        text = f"{_when(event)}: {span} {most}: {one_line(detail.get('why', ''))}"
+        found.append(Finding("journal", "losses", "warning", text, _against(str(detail.get("why", "")))))
+    if len(e.losses) > LOSSES_SHOWN:
+        text = f"{len(e.losses) - LOSSES_SHOWN} more before"
+        found.append(Finding("journal", "losses", "warning", text, "suuaba export has the events"))
+    return found
+
+
+def _against(why: str) -> str:
+    if "power" in why:
+        return "a steadier supply; [journal] sync says how much a power cut may cost"
+    if "limit" in why:
+        return "mend the sink that is behind, or write [journal] limit larger"
+    if "retention" in why:
+        return "lengthen the database's retention policy"
+    return "look at the disk: dmesg | tail"
+
+
+def _refused(wanted: config.Station, e: Evidence) -> list[Finding]:
+    found = []
+    for sink, of in sorted(e.refused.items()):
+        count = len(of.reasons) + of.beyond
+        for seq, reason in sorted(of.reasons.items())[:REFUSED_SHOWN]:
+            text = f"record {seq} is refused by {sink}: {one_line(reason)}"
+            found.append(Finding("refused", sink, "warning", text))
+        if count:
+            remedy = f"mend the cause, then: suuaba retry {wanted.file.name} {sink}"
+            found.append(Finding("refused", sink, "warning", f"{count} records in all are set aside", remedy))
+    return found or [Finding("refused", "", "ok", "no record is refused")]
+
+
+def _sinks(wanted: config.Station, e: Evidence) -> list[Finding]:
+    found = []
+    for name in [n for n in ("mqtt", "influxdb") if getattr(wanted, n) is not None]:
+        cursors = [
+            seq
+            for of, seq in e.memory.cursors.items()
+            if of.partition("/")[0] == name and not of.endswith("/end")
+        ]
+        if not cursors:
+            continue
+        behind, event = max(e.last_seq - min(cursors), 0), e.sinks.get(name)
+        if event is not None and event.what == "sink_down":
+            why = one_line(event.detail.get("why", ""))
+            text = f"away since {_when(event)}: {why}; {behind} records wait"
+            found.append(Finding("sink", name, "warning", text, "see the broker's or database's lines here"))
+        else:
+            found.append(Finding("sink", name, "ok", f"delivers; {behind} records wait"))
+    return found
+
+
+def _last_day(e: Evidence) -> list[Finding]:
+    found = []
+    for sensor, reasons in sorted(e.gaps.items()):
+        text = ", ".join(f"{slots} slots {why}" for why, slots in reasons.most_common(3))
+        found.append(
+            Finding("last day", sensor, "warning", f"gaps: {text}", "see the port and the sensor here")
+        )
+    starts = e.day["started"]
+    if starts > 3:
+        text = f"the station started {starts} times"
+        found.append(Finding("last day", "", "warning", text, "journalctl -u suuaba says why it ended"))
+    found += [
+        Finding("last day", "", "warning", f"{e.day[what]} × {what}", "see the clock's line here")
+        for what in ("clock_step", "clock_doubted")
+        if e.day[what]
+    ]
+    return found or [Finding("last day", "", "ok", "no gap, no restart that was not wanted")]
+
+
+def _when(event: Event) -> str:
+    return _date(event.at.utc_ms) + ("" if event.at.synced else " (unsure)")
+
+
+def _date(utc_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{utc_ms} ms"
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

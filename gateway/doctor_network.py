@@ -1,0 +1,225 @@
+"""The doctor's look at the broker: name, connection, certificate, login, and a message there and back.
+
+The test message goes to suuaba/1/STATION/doctor, with a client identifier of its own: the service's would
+throw the service off the broker (OASIS MQTT 5.0, 3.1.4). Nothing is retained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import ssl
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway import config
+from gateway.clock import Clock
+from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.errors import Unreachable
+from gateway.mqtt_messages import level
+from gateway.sinks import opened
+from gateway.tcp import Carried
+
+NAME_WITHIN_S = 8.0
+CONNECT_WITHIN_S = 8.0
+ANSWER_S = 8.0
+BACK_WITHIN_S = 5.0
+SOON_DAYS = 14
+_EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_CERT_NOT_YET_VALID: openssl, x509_vfy.h
+_UNKNOWN = (18, 19, 20, 21)  # self-signed, or of an issuer that is not known
+_NAME = 62  # X509_V_ERR_HOSTNAME_MISMATCH
+
+
+async def check_broker(wanted: config.Station) -> Sequence[Finding]:
+    """The broker of [mqtt]."""
+    mqtt = wanted.mqtt
+    if mqtt is None:
+        return []
+    if mqtt.url == "embedded":
+        return [Finding("broker", "", "ok", "inside the station: keeps nothing, for looking only")]
+    parts = urlsplit(mqtt.url)
+    tls = parts.scheme == "mqtts"
+    host, port = parts.hostname or "", parts.port or (8883 if tls else 1883)
+    found = await check_address("broker", host, port, tls=tls, ca=mqtt.ca)
+    if any(finding.level == "failure" for finding in found):
+        return found
+    return [*found, *await _there_and_back(wanted.id, mqtt, host, port, tls)]
+
+
+async def check_address(check: str, host: str, port: int, *, tls: bool, ca: str | None) -> list[Finding]:
+    """Whether the name is known, the address takes a connection, and its certificate is good."""
+    try:
+        await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), NAME_WITHIN_S)
+    except TimeoutError:
+        text = f"{host}: no name server answers"
+        return [Finding(check, "name", "failure", text, "is there a network? look at /etc/resolv.conf")]
+    except (OSError, ValueError) as e:
+        text = f"{host} has no address: {one_line(getattr(e, 'strerror', None) or e)}"
+        return [
+            Finding(check, "name", "failure", text, "correct the name in url, or look at the name server")
+        ]
+    if not tls:
+        return [] if (wrong := await _connects(check, host, port)) is None else [wrong]
+    return await _certificate(check, host, port, ca)
+
+
+# ── inside ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _connects(check: str, host: str, port: int) -> Finding | None:
+    try:
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as e:
+        return _closed(check, host, port, e)
+    writer.transport.abort()
+    return None
+
+
+def _closed(check: str, host: str, port: int, e: Exception) -> Finding:
+    if isinstance(e, ConnectionRefusedError):
+        text, remedy = (
+            "refuses the connection: nothing listens there",
+            "start the server, or correct the port in url",
+        )
+    elif isinstance(e, TimeoutError):
+        text, remedy = (
+            f"no answer within {CONNECT_WITHIN_S:g} s",
+            "is the network up, and does a firewall let it through?",
+        )
+    else:
+        text, remedy = (
+            one_line(getattr(e, "strerror", None) or e),
+            "is the network up? ip route; ping the host",
+        )
+    return Finding(check, "connection", "failure", f"{host}:{port}: {text}", remedy)
+
+
+async def _certificate(check: str, host: str, port: int, ca: str | None) -> list[Finding]:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ssl.SSLCertVerificationError as e:
+        return [_not_trusted(check, host, e)]
+    except ssl.SSLError as e:
+        text = f"{host}:{port}: no TLS: {one_line(e.reason or e)}"
+        return [
+            Finding(
+                check, "certificate", "failure", text, "is this the port for TLS? or write url without the s"
+            )
+        ]
+    except (OSError, TimeoutError) as e:
+        return [_closed(check, host, port, e)]
+    shown = writer.get_extra_info("peercert") or {}
+    writer.transport.abort()
+    until = str(shown.get("notAfter", ""))
+    if not until:
+        return [Finding(check, "certificate", "ok", "trusted")]
+    left_days = (ssl.cert_time_to_seconds(until) - Clock("trust").stamp().utc_ms / 1000) / 86_400
+    if left_days < SOON_DAYS:
+        text = f"expires in {left_days:.0f} days ({until})"
+        return [Finding(check, "certificate", "warning", text, "have the server's certificate renewed")]
+    return [Finding(check, "certificate", "ok", f"trusted, valid until {until}")]
+
+
+def _not_trusted(check: str, host: str, e: ssl.SSLCertVerificationError) -> Finding:
+    if e.verify_code == _EXPIRED:
+        text, remedy = (
+            "the certificate has expired",
+            "have it renewed; if it is not that old, the clock here is wrong",
+        )
+    elif e.verify_code == _NOT_YET:
+        text, remedy = "the certificate is not valid yet", "the clock here is wrong: see the clock's line"
+    elif e.verify_code == _NAME:
+        text, remedy = f"the certificate is not {host}'s", "write the name in url as the certificate has it"
+    elif e.verify_code in _UNKNOWN:
+        text, remedy = (
+            "the certificate's issuer is not known here",
+            'write ca = "/etc/suuaba/ca.pem" with its certificate',
+        )
+    else:
+        text, remedy = one_line(e.verify_message), "look at it: openssl s_client -connect HOST:PORT"
+    return Finding(check, "certificate", "failure", text, remedy)
+
+
+async def _there_and_back(
+    station: str, mqtt: config.Mqtt, host: str, port: int, tls: bool
+) -> Sequence[Finding]:
+    """Log in, subscribe, publish, and wait for what was published."""
+    from gateway.mqtt_link import NAMES, Broker, MqttLink, Silence, VersionRefused
+
+    topic = f"suuaba/1/{level(station)}/doctor"
+    token = secrets.token_hex(8)
+    payload = msgspec.json.encode({"station": station, "test": token})
+    name = f"suuaba-{station[:40]}-doctor-{token[:6]}"
+    broker = Broker(host, port, name, mqtt.username, opened(mqtt.password), tls, mqtt.ca, 30, ANSWER_S)
+    said: Exception | None = None
+    for version in (5, 4):
+        try:
+            link = MqttLink(
+                broker, version, 20, (topic, b""), ANSWER_S / 2 if version == 5 else ANSWER_S, Carried()
+            )
+            await link.open()
+        except (VersionRefused, Silence) as e:
+            said = e
+            continue
+        except Unreachable as e:
+            return [_refused(mqtt, e)]
+        except OSError as e:
+            text = f"the file with authorities {mqtt.ca!r} cannot be used: {one_line(e)}"
+            return [Finding("broker", "certificate", "failure", text, "correct [mqtt] ca")]
+        try:
+            return await _round_trip(link, topic, payload, NAMES[version])
+        except Unreachable as e:
+            return [Finding("broker", "test message", "failure", one_line(e), "look into the broker's log")]
+        finally:
+            await link.close(1.0)
+    return [Finding("broker", "connection", "failure", one_line(said), "is this an MQTT broker's port?")]
+
+
+async def _round_trip(link: object, topic: str, payload: bytes, version: str) -> Sequence[Finding]:
+    import aiomqtt
+
+    from gateway.mqtt_link import MqttLink
+
+    assert isinstance(link, MqttLink)  # noqa: S101  for the type checker: it is imported late
+    login = Finding("broker", "login", "ok", f"{link.broker} lets us in ({version})")
+    rights = f"the account may not use {topic}: give it the right to write suuaba/1/STATION/#"
+    may_read = True
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            granted = await link.subscribe(topic, qos=1)
+        may_read = all((code if isinstance(code, int) else code.value) < 0x80 for code in granted)
+    except (aiomqtt.MqttError, TimeoutError):
+        may_read = False
+    answers = await link.send([(1, topic, payload, False)])
+    if reasons := [*answers.mendable.values(), *answers.refused.values()]:
+        text = f"the broker does not take our message: {one_line(reasons[0])}"
+        return [login, Finding("broker", "test message", "failure", text, rights)]
+    if may_read:
+        try:
+            async with asyncio.timeout(BACK_WITHIN_S):
+                async for message in link.messages:
+                    if message.payload == payload:
+                        return [login, Finding("broker", "test message", "ok", "published and got back")]
+        except (TimeoutError, aiomqtt.MqttError):
+            pass
+    if version == "MQTT 5":
+        text = "published and confirmed; this account may not read it back, which a station need not"
+        return [login, Finding("broker", "test message", "ok", text)]
+    text = "published, but it did not come back: this account may not read it, or not write it"
+    return [login, Finding("broker", "test message", "warning", text, rights)]
+
+
+def _refused(mqtt: config.Mqtt, e: Unreachable) -> Finding:
+    text = one_line(e)
+    if "refuses user" in text or "refuses a client without" in text:
+        remedy = (
+            "correct [mqtt] username and password" if mqtt.username else "write [mqtt] username and password"
+        )
+        return Finding("broker", "login", "failure", text, remedy)
+    return Finding("broker", "connection", "failure", text, "look into the broker's log")
