@@ -32,7 +32,6 @@ def check(draft: Draft) -> None:
         _sms,
         _mqtt,
         _influxdb,
-        _not_yet,
     ):
         step(draft)
 
@@ -310,9 +309,3 @@ def _influxdb(draft: Draft) -> None:
             at.complain(key, f"{text}: take it out, or change version")
     if lacking:
         draft.influxdb = None
-
-
-def _not_yet(draft: Draft) -> None:
-    """What the file may say and this version does not do: nothing that was asked for is passed over."""
-    if draft.web is not None:
-        draft.at("web").warn("", "this version has no page yet; the section does nothing")

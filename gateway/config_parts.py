@@ -230,6 +230,10 @@ class Web(Part):
 
     listen: Annotated[tuple[str, int], BeforeValidator(words.listen)] = ("127.0.0.1", 8080)
     password: Secret | None = None
+    """The technicians', plain or as an Argon2 hash; without it the first start prints a code to set one
+    with."""
+    names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")], ...] = ()
+    """Names under which the page is opened, beside the machine's own: a request for another is refused."""
 
 
 ONCE: dict[str, type[Part]] = {

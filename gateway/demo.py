@@ -80,7 +80,7 @@ async def demo(wishes: Wishes, say: Say) -> int:
             data=wishes.data or folder / "data", mqtt_url=wishes.mqtt or "embedded", influx=influx
         )
         await asyncio.to_thread(file.write_text, text, encoding="utf-8")
-        station = Station(config.load(file), embedded_port=port)
+        station = Station(config.load(file), embedded_port=port, say=say_live)
         say_live(f"{station.config.name}: {len(station.config.sensors)} emulated instruments")
         if wishes.mqtt is None:
             say_live(f"embedded MQTT broker; watch it: mosquitto_sub -p {port} -t 'suuaba/#' -v")

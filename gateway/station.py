@@ -43,6 +43,7 @@ from gateway.supervise import Defects, Notify, Pulse, supervise
 
 if TYPE_CHECKING:
     from gateway.sms import SmsService
+    from gateway.web.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,14 @@ class Station:
     """A station from its configuration. `open`, then `work` until it is stopped, then `close`."""
 
     def __init__(
-        self, wanted: config.Station, *, notify: Notify | None = None, embedded_port: int = 1883
+        self,
+        wanted: config.Station,
+        *,
+        notify: Notify | None = None,
+        embedded_port: int = 1883,
+        say: Callable[[str], object] | None = None,
     ) -> None:
+        """`say`: a demo's voice; its page takes another port where its own is taken."""
         self.config = wanted
         self.embedded_port = embedded_port
         self.dating = DatingFold()
@@ -94,6 +101,7 @@ class Station:
         self.followers: dict[str, Follower] = {}
         self.verbs: dict[str, Verb] = {"status": self._status}
         """What the running service does for the command line (gateway.control)."""
+        self.page = self._page(say)
         self._notify = notify or Notify(None)
         self._embedded: Any = None
         self._stopping = asyncio.Event()
@@ -137,6 +145,8 @@ class Station:
             others = [start("tick", self._tick)]
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
+            if self.page is not None:
+                others.append(start("web", self.page.run))
             self._notify.send("READY=1", f"STATUS=reading {len(self.config.sensors)} instruments")
             await self._stopping.wait()
             self._notify.send("STOPPING=1")
@@ -210,6 +220,14 @@ class Station:
 
         beat = _Beat(self.pulse, "sms")
         return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat)
+
+    def _page(self, say: Callable[[str], object] | None) -> Page | None:
+        """The page; imported only for a station that has one."""
+        if self.config.web is None:
+            return None
+        from gateway.web.page import Page
+
+        return Page(self, any_port=say is not None, say=say)
 
     async def _tick(self) -> None:
         """Let the folds see time pass, and tell systemd that everything lives, or not.

@@ -371,7 +371,7 @@ def test_an_idle_bus(tmp_path: Path) -> None:
 
 def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
     text = HEAD + RIVER + "[sensor.expect.turbidity]\ngross = [0, 4000]\n"
-    text += RULE + 'over = "10 min"\n[mqtt]\nurl = "mqtts://h"\nsend = ["average:1 h"]\n[web]\n'
+    text += RULE + 'over = "10 min"\n[mqtt]\nurl = "mqtts://h"\nsend = ["average:1 h"]\n'
     text += '[sms]\nbudget = "9 segments / 1 d"\nprovider = { env = "P" }\n'
     address = "https://sms.example/send?to={to}&text={text}"
     assert [line.split(";")[0] for line in read(tmp_path, text, P=address).warnings] == [
@@ -379,7 +379,6 @@ def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
             "station.toml: sms.provider: nothing says how the answer begins when a message was taken, "
             "so HTTP 200 counts as taken"
         ),
-        "station.toml: web: this version has no page yet",
     ]
 
 
