@@ -26,7 +26,7 @@ from drivers.base import InstrumentFault, Measurement, NoAnswer, NotReady, Reque
 from drivers.link import Link
 from drivers.profile import quantities
 from drivers.profile_format import SIZES, Identity, Profile, Setting, Step
-from drivers.profile_plan import FUNCTIONS, SPLITS, judge, plan
+from drivers.profile_plan import FUNCTIONS, judge, plans
 
 UNANSWERED = 2
 """Requests in a row without an answer after which the instrument is taken to have lost its power."""
@@ -68,11 +68,7 @@ class ModbusInstrument:
         self._gap_s = timing.gap_s
         self._settings = [(s, int(options[s.option])) for s in profile.setting if s.option in options]
         self._unit = bytes((self.address,))
-        self._plans = [plan(profile)]
-        for split in range(1, SPLITS):
-            finer = plan(profile, split)
-            if len(finer[0]) > len(self._plans[-1][0]):
-                self._plans.append(finer)
+        self._plans = plans(profile)
         self._requests, self._numbers, self._states = self._plans[0]
         self._level = 0
         self._whole_until_s = -math.inf

@@ -46,11 +46,14 @@ class Request:
     unpack: Callable[[bytes], tuple[Any, ...]]
 
 
+Plan = tuple[list[Request], list[Number], list[State]]
+
 SPLITS = 3
 """Ways to ask: as the profile says; without reading over holes; each number by itself."""
+PROFILES_KNOWN = 256
 
 
-def plan(profile: Profile, split: int = 0) -> tuple[list[Request], list[Number], list[State]]:
+def plan(profile: Profile, split: int = 0) -> Plan:
     """The requests of a reading, and for each register and status where its number is and what it means.
 
     `split`, below `SPLITS`, says how far the requests are taken apart. The profile's blocks stay whole.
@@ -69,6 +72,30 @@ def plan(profile: Profile, split: int = 0) -> tuple[list[Request], list[Number],
     numbers = [_number(r, place[i]) for i, r in enumerate(profile.registers)]
     states = [(place[i], frozenset(s.good), s) for i, s in enumerate(profile.status, first)]
     return requests, numbers, states
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    profile: Profile
+    plans: list[Plan]
+
+
+_known: dict[int, _Known] = {}
+
+
+def plans(profile: Profile) -> list[Plan]:
+    """All ways to ask that differ, the one with the fewest requests first; worked out once for a profile."""
+    known = _known.get(id(profile))
+    if known is None:
+        found = [plan(profile)]
+        for split in range(1, SPLITS):
+            finer = plan(profile, split)
+            if len(finer[0]) > len(found[-1][0]):
+                found.append(finer)
+        if len(_known) >= PROFILES_KNOWN:
+            _known.clear()
+        known = _known[id(profile)] = _Known(profile, found)  # holds the profile, so its id stays its own
+    return known.plans
 
 
 def judge(
@@ -145,7 +172,24 @@ def _bytes(f: Register | Status, first: int) -> list[int]:
 
 def _unpacker(codes: str, at: list[int], size: int) -> Callable[[bytes], tuple[Any, ...]]:
     """What gives the numbers whose bytes lie at these places of an answer."""
-    wire = struct.Struct(">" + codes)
+    unpack = _picker(struct.Struct(">" + codes), at, size)
+    floats = [place for place, code in enumerate(codes) if code == "f"]
+    if not floats:
+        return unpack
+    if len(floats) == len(codes):
+        return lambda answer: tuple(registers.shortest32(unpack(answer)))
+
+    def short(answer: bytes) -> tuple[Any, ...]:
+        numbers = list(unpack(answer))
+        shorter = registers.shortest32(tuple(numbers[place] for place in floats))
+        for place, number in zip(floats, shorter, strict=True):
+            numbers[place] = number
+        return tuple(numbers)
+
+    return short
+
+
+def _picker(wire: struct.Struct, at: list[int], size: int) -> Callable[[bytes], tuple[Any, ...]]:
     if at == list(range(2, size)):  # as they lie: nothing to sort
         return lambda answer: wire.unpack_from(answer, 2)
     if len(at) <= 1:

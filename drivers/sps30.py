@@ -47,6 +47,7 @@ from drivers.base import (
     RequestRefused,
 )
 from drivers.link import Line, Link
+from drivers.registers import shortest32
 
 LINE = Line(115200, "8N1")
 
@@ -157,7 +158,7 @@ def unstuff(wire: bytes) -> bytes | None:
 
 def decode(data: bytes) -> tuple[dict[str, float], tuple[str, ...]]:
     """Give the numbers in the 40 bytes of a reading, and notes on those that are none."""
-    numbers = dict(zip((q.name for q in QUANTITIES), unpack(">10f", data), strict=True))
+    numbers = dict(zip((q.name for q in QUANTITIES), shortest32(unpack(">10f", data)), strict=True))
     bad = tuple(f"{name}: not a number" for name, number in numbers.items() if not math.isfinite(number))
     return {name: number for name, number in numbers.items() if math.isfinite(number)}, bad
 

@@ -32,13 +32,15 @@ def cycle(model: Model, line: Line, framing: str = "rtu") -> Cycle | None:
     if model.kind != "profile":
         return None
     from drivers import profile
-    from drivers.profile_plan import plan
+    from drivers.profile_plan import plans
 
     facts = profile.load(model.file)
-    lengths = [(5, 2 + 2 * int.from_bytes(request.pdu[3:5], "big")) for request in plan(facts)[0]]
+    lengths = [(5, 2 + 2 * int.from_bytes(request.pdu[3:5], "big")) for request in plans(facts)[0][0]]
     waits_s = 0.0
     for step in facts.before:
         waits_s += step.wait_s or 0.0
+        if step.wait_register is not None:  # at least: how long it will be is only known when it says so
+            waits_s += step.wait_register.plus_s
         if step.write is not None:
             lengths.append((5, 5) if step.write.function == 6 else (8, 5))
         elif step.write_zero is not None:

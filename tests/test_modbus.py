@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drivers import modbus
 from drivers.base import GarbledAnswer, InstrumentError, InstrumentFault, NoAnswer, NotReady, RequestRefused
@@ -21,6 +25,7 @@ from drivers.modbus import (
     write_register_pdu,
     write_registers,
 )
+from drivers.registers import decode, shortest32
 from tests.ptys import Pty, TcpPort
 from tests.virtual_time import run
 
@@ -57,6 +62,34 @@ async def exchange(
     assert heard[2:] == request[2:]
     wire.say(answer if link.framing != "tcp" else heard[:2] + answer[2:])
     return await asking
+
+
+@pytest.mark.parametrize(
+    ("bits", "short"),
+    [
+        ("40e3d70a", 7.12), ("3dcccccd", 0.1), ("42f6e979", 123.456), ("41ccf0c5", 25.617563),
+        ("00000000", 0.0), ("c1b40000", -22.5), ("43b90300", 370.02344), ("3f800001", 1.0000001),
+        ("4b7fffff", 16777215.0), ("7f7fffff", 3.4028234663852886e38),
+        ("00000001", 1.401298464324817e-45), ("7f800000", math.inf),
+    ],
+)  # fmt: skip
+def test_a_float32_is_the_short_number_that_means_the_same(bits: str, short: float) -> None:
+    assert decode(bytes.fromhex(bits), "float32") == short
+    assert shortest32((1.5, short))[1] == short  # also beside others
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=8))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_short_numbers_are_the_same_float32s(numbers: list[float]) -> None:
+    for x, y in zip(numbers, shortest32(tuple(numbers)), strict=True):
+        assert math.isnan(y) if math.isnan(x) else struct.pack("f", y + 0.0) == struct.pack("f", x + 0.0)
+
+
+@given(st.decimals(min_value="-99999", max_value="99999", places=1), st.integers(0, 5))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_a_number_of_six_digits_comes_as_it_was_meant(number: Decimal, places: int) -> None:
+    meant = float(number / 10**places)
+    assert shortest32(struct.unpack("f", struct.pack("f", meant))) in ([meant], (meant,))
 
 
 @pytest.mark.parametrize("framing", ["rtu", "ascii"])

@@ -7,7 +7,7 @@ Written after the SPS30 datasheet V1.0, section 5, not after our driver. What it
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import pack, unpack
+from struct import pack
 
 from drivers.emulators.base import Answer
 
@@ -190,8 +190,9 @@ class Sps30:
         if self.measuring == "uint16":
             whole = [round(min(max(value, 0.0), 65535.0)) for value in self._last[:9]]
             return self._answer(0x03, pack(">10H", *whole, round(self._last[9] * 1000)))
-        body = pack(">10f", *self._last)
-        values = dict(zip(NAMES, unpack(">10f", body), strict=True))
+        numbers = [float(f"{number:.6g}") for number in self._last]  # as many digits as a float32 surely has
+        body = pack(">10f", *numbers)
+        values = dict(zip(NAMES, numbers, strict=True))
         if self.not_a_number:
             body = body[:36] + b"\x7f\xc0\x00\x00"
             del values["typical_particle_size"]
