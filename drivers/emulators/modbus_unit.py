@@ -255,12 +255,13 @@ def on_the_wire(spot: Spot, value: float) -> tuple[bytes, float]:
     if spot.format in _LIMITS:
         lowest, highest = _LIMITS[spot.format]
         number = min(max(round(number), lowest), highest)
+    elif spot.format == "float32":
+        number = float(f"{number:.6g}")  # what a float32 surely holds
     big = struct.pack(">" + _CODES[spot.format], number)
     if len(big) == 2:
         data = big[::-1] if spot.order in ("BADC", "DCBA") else big
     else:
         data = bytes(big["ABCD".index(letter)] for letter in spot.order)
-    (number,) = struct.unpack(">" + _CODES[spot.format], big)
     return data, number / spot.factor if spot.factor >= 1 else number * round(1 / spot.factor)
 
 
