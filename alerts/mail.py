@@ -331,7 +331,7 @@ class Mail:
         words = {
             "station": self.station,
             "items": "; ".join(row.brief for row in rows),
-            "sensors": ", ".join(dict.fromkeys(row.sensor for row in rows)),
+            "sensors": ", ".join(dict.fromkeys(row.sensor or self.station for row in rows)),
             "count": str(len(rows)),
             "answer": answer,
         }

@@ -102,6 +102,8 @@ class Memory:
     warned: tuple[str, ...] = ()
     """Contacts who were told that their budget runs out."""
     path: PathState = field(default_factory=PathState)
+    ill: tuple[str, ...] = ()
+    """The parts of the station that are not well: "disk", "power"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,17 @@ from importlib import resources
 from typing import Any
 
 from alerts.alphabet import TextError, segments
-from alerts.rules import Kind, Priority
+from alerts.rules import OF_STATION, STATES, Kind, Priority
 
 LANGUAGES = ("ky", "ru", "en")
 
 TEXTS = (
     "raise", "clear", "escalate", "remind", "flapping", "no_data", "no_data_clear", "fault", "fault_clear",
-    "state_escalate", "state_remind", "state_flapping",
+    "stuck", "stuck_clear", "own", "own_clear", "state_escalate", "state_remind", "state_flapping",
 )  # fmt: skip
 NAMES = (
     "head", "station", "sensor", "quantity", "value", "sign", "limit", "unit", "since", "extreme", "worst",
-    "minutes", "count", "condition", "over", "answer",
+    "minutes", "count", "condition", "settled", "over", "answer",
 )  # fmt: skip
 REPLIES = (
     "digest", "life", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "unlocked",
@@ -40,7 +40,7 @@ REPLY_NAMES = (
     "answer", "code",
 )  # fmt: skip
 
-_TABLES = ("head", "extreme", "condition", "over", "quantity", "unit")
+_TABLES = ("head", "extreme", "condition", "settled", "over", "quantity", "unit")
 _NAME = re.compile(r"\{([^{}]*)\}")
 _LONGEST_FORM = 400
 _SHORTEST_STATION = 4
@@ -64,6 +64,7 @@ class Texts:
     head: Mapping[str, str] = field(default_factory=dict)
     extreme: Mapping[str, str] = field(default_factory=dict)
     condition: Mapping[str, str] = field(default_factory=dict)
+    settled: Mapping[str, str] = field(default_factory=dict)
     over: Mapping[str, str] = field(default_factory=dict)
     quantity: Mapping[str, str] = field(default_factory=dict)
     unit: Mapping[str, str] = field(default_factory=dict)
@@ -141,9 +142,10 @@ def parse(source: str, name: str, under: Texts) -> Texts:
 
 def which(notice: str, kind: Kind) -> str:
     """The text's key for a notice ("raise", "clear", "escalate" …) of a rule of this kind."""
-    if kind not in (Kind.NO_DATA, Kind.FAULT):
+    if kind not in STATES:
         return notice
-    own = {"raise": str(kind), "clear": f"{kind}_clear"}
+    word = "own" if kind in OF_STATION else str(kind)
+    own = {"raise": word, "clear": f"{word}_clear"}
     return own.get(notice, f"state_{notice}")
 
 
@@ -168,7 +170,7 @@ def render(texts: Texts, notice: str, facts: Facts, *, repeat: bool = False) -> 
 
 def brief(texts: Texts, notice: str, facts: Facts) -> str:
     """What a message about several says of this one; with "reading" only its value."""
-    kind = "state" if facts.kind in (Kind.NO_DATA, Kind.FAULT) else "value"
+    kind = "state" if facts.kind in STATES else "value"
     key = {"clear": f"{kind}_clear", "reading": "reading"}.get(notice, kind)
     return _fill(texts.short[key], _words(texts, facts))
 
@@ -219,6 +221,7 @@ def _words(texts: Texts, facts: Facts) -> dict[str, str]:
         "minutes": str(facts.minutes),
         "count": str(facts.count),
         "condition": texts.condition.get(facts.kind, ""),
+        "settled": texts.settled.get(facts.kind, ""),
         "over": _over(texts, facts),
         "answer": how_to_answer(texts, facts.code),
     }
@@ -260,7 +263,7 @@ def _over(texts: Texts, facts: Facts) -> str:
 
 def _fill(form: str, words: Mapping[str, str], *, strip: bool = True) -> str:
     text = _NAME.sub(lambda m: words.get(m.group(1), ""), form)
-    text = re.sub(r" +([,.:!])", r"\1", re.sub(r" {2,}", " ", text))
+    text = re.sub(r" +([,.:!])", r"\1", re.sub(r" {2,}", " ", text)).replace(":,", ":")
     return text.strip() if strip else text
 
 

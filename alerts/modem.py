@@ -23,69 +23,25 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from alerts.at import AtError, Restarted
 from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown, error_of
 from alerts.modem_inbox import Expected, Place, Received, Report, assemble, join
 from alerts.modem_session import Identity, Session, Waits
+from alerts.modem_values import Health, Inbox, Late, Sent
 from alerts.pdu import Deliver, Part, PduError, decode, submit
 from drivers.base import InstrumentError, NoAnswer, PortLost
 from drivers.link import Link
 
 __all__ = [
     "Health", "Identity", "Inbox", "Late", "Modem", "Received", "Report", "Sent", "SmsError", "SmsFix",
-    "SmsRefused",    "SmsRetry", "SmsUnknown", "Waits",
+    "SmsRefused", "SmsRetry", "SmsUnknown", "Waits",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 NEARLY_FULL = 0.8
 """From this part of the store on, incomplete messages are given out, to make room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How the modem stands. `signal_dbm` is None when unknown; `used` of `size` places hold messages."""
-
-    registered: bool
-    registration: str
-    signal_dbm: int | None
-    operator: str
-    used: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message that the network took: the modem's reference of each part, beginning with part `first`."""
-
-    to: str
-    reference: int
-    references: tuple[int, ...]
-    first: int
-    parts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A result that came after its time: this part, whose fate was unknown, was sent."""
-
-    to: str
-    reference: int
-    part: int
-    modem_reference: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inbox:
-    """What lies in the store; PDUs that nobody can read are already deleted."""
-
-    messages: tuple[Received, ...]
-    reports: tuple[Report, ...]
-    unreadable: tuple[str, ...]
-    used: int
-    size: int
 
 
 REGISTRATION = {

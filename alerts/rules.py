@@ -25,25 +25,14 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from alerts.rule import OF_STATION, STATES, Kind, Priority, Rule, RuleError, Tier
 
-class RuleError(ValueError):
-    """A rule that makes no sense; the text names the rule, the key and what would do."""
+__all__ = [
+    "OF_STATION", "STATES", "Kind", "Observation", "Phase", "Priority", "Quality", "Rule", "RuleError", "State",
+    "Tier", "What", "acknowledge", "happened", "resume", "standing", "step",
+]  # fmt: skip
 
-
-class Kind(StrEnum):
-    """What a rule looks at."""
-
-    ABOVE = "above"
-    BELOW = "below"
-    OUTSIDE = "outside"
-    NO_DATA = "no_data"
-    FAULT = "fault"
-
-
-class Priority(StrEnum):
-    CRITICAL = "critical"
-    HIGH = "high"
-    LOW = "low"
+_WITH_TIME = (Kind.NO_DATA, Kind.FAULT, *OF_STATION)
 
 
 class Phase(StrEnum):
@@ -75,93 +64,6 @@ class What(StrEnum):
     ACKNOWLEDGED = "acknowledged"
 
 
-_NOT_NEGATIVE = (
-    "hysteresis", "on_delay_s", "off_delay_s", "no_data_s", "gap_s", "late_s", "over_s", "change_s",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """Contacts who are told `after_s` after the first raise, if nobody has acknowledged by then; 0 is at
-    once.
-    """
-
-    contacts: tuple[str, ...]
-    after_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule as the operator wrote it. ABOVE uses `high`, BELOW `low`, OUTSIDE both, all in `unit`.
-
-    With `latching` it clears only when somebody has acknowledged. `gap_s`: two values further apart say
-    nothing about the time between them (three times the sensor's interval is a good choice). A NO_DATA rule
-    or a FAULT rule without a `quantity` looks at the whole sensor. `digits` are those worth showing.
-
-    What a limit is held against: each value; with `over_s` the running mean, with `nowcast` the NowCast, with
-    `change_s` by how much it has changed in so long. `and_rule` names another rule whose alarm must stand as
-    well. Outside of `months` and of `hours` (minutes of the local day, from and to) nobody is told. Raises
-    RuleError.
-    """
-
-    id: str
-    sensor: str
-    kind: Kind
-    quantity: str = ""
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    hysteresis: float = 0.0
-    on_delay_s: float = 0.0
-    off_delay_s: float = 0.0
-    latching: bool = False
-    priority: Priority = Priority.HIGH
-    no_data_s: float = 600.0
-    gap_s: float = 60.0
-    late_s: float = 600.0
-    over_s: float = 0.0
-    every_s: float = 10.0
-    digits: int = 1
-    send: tuple[Tier, ...] = ()
-    nowcast: bool = False
-    change_s: float = 0.0
-    and_rule: str = ""
-    months: tuple[int, ...] = ()
-    hours: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        wants_high, wants_low = (
-            self.kind in (Kind.ABOVE, Kind.OUTSIDE),
-            self.kind in (Kind.BELOW, Kind.OUTSIDE),
-        )
-        for key, value, wanted in (("high", self.high, wants_high), ("low", self.low, wants_low)):
-            if wanted and (value is None or not math.isfinite(value)):
-                raise RuleError(
-                    f"rule {self.id}: a rule of kind {self.kind} needs a number as its {key} limit"
-                )
-        if (wants_high or wants_low) and not self.quantity:
-            raise RuleError(f"rule {self.id}: quantity is missing; a limit needs one")
-        for key in _NOT_NEGATIVE:
-            value = getattr(self, key)
-            if not (math.isfinite(value) and value >= 0):
-                raise RuleError(f"rule {self.id}: {key} is {value}; 0 or more is allowed")
-        if self.over_s and not 0 < self.every_s <= self.over_s:
-            raise RuleError(f"rule {self.id}: a mean over {self.over_s:g} s needs a sensor read more often")
-        if self.change_s and (self.over_s or self.nowcast or not 0 < 4 * self.every_s <= self.change_s):
-            raise RuleError(
-                f"rule {self.id}: a change in {self.change_s:g} s needs four readings and no mean"
-            )
-        if self.and_rule == self.id:
-            raise RuleError(f"rule {self.id}: it cannot wait for itself")
-        if self.kind is Kind.NO_DATA and self.no_data_s <= 0:
-            raise RuleError(f"rule {self.id}: no_data needs a duration, such as 10 min")
-        if wants_high and wants_low and (self.low or 0.0) + 2 * self.hysteresis >= (self.high or 0.0):
-            raise RuleError(
-                f"rule {self.id}: with hysteresis {self.hysteresis} nothing is left between {self.low} and"
-                f" {self.high}; it would never clear"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a rule is shown: one reading, or later one average (`at_ms` is then the window's end)."""
@@ -179,6 +81,7 @@ class State:
     phase did. `held_ms` is how long the present side of the limit has been proven within the phase. `value`
     is the last good one, `worst` the farthest beyond `limit` of this occurrence. `seen_ms` is the last
     observation of any kind, `good_ms` the last good one, `linked_ms` the same unless a hole lies behind it.
+    `still` is the value that a STUCK rule has seen since `still_since_ms`, for `still_ms` without holes.
     """
 
     phase: Phase = Phase.NORMAL
@@ -195,6 +98,9 @@ class State:
     value: float | None = None
     worst: float | None = None
     limit: float | None = None
+    still: float | None = None
+    still_ms: int = 0
+    still_since_ms: int = 0
 
 
 def step(
@@ -211,7 +117,7 @@ def step(
     """
     if observation is not None and not _is_news(rule, state, now_ms, observation):
         observation = None
-    if rule.kind in (Kind.NO_DATA, Kind.FAULT):
+    if rule.kind in _WITH_TIME:
         return _step_with_time(rule, state, now_ms, observation)
     if observation is None:
         return state
@@ -220,10 +126,17 @@ def step(
     at_ms, value = observation.at_ms, observation.value
     gap_ms = 0 if state.linked_ms is None else at_ms - state.linked_ms
     proven_ms = gap_ms if gap_ms <= rule.gap_s * 1000 else 0
-    on, limit = _compare(rule, state, value)
+    if rule.kind is Kind.STUCK:
+        state = _still(rule, state, at_ms, value, proven_ms)
+        on, limit = state.still_ms >= rule.stuck_s * 1000, None
+    else:
+        on, limit = _compare(rule, state, value)
     state = replace(state, seen_ms=at_ms, good_ms=at_ms, linked_ms=at_ms, value=value)
     on = on and allowed
+    was_normal = state.phase is Phase.NORMAL
     state = _advance(rule, state, at_ms, proven_ms, on=on)
+    if rule.kind is Kind.STUCK:
+        return replace(state, begin_ms=state.still_since_ms) if was_normal and on else state
     if state.phase is not Phase.NORMAL and on:
         state = replace(state, limit=limit, worst=_worse(state.worst, value, limit, rule))
     return state
@@ -297,6 +210,13 @@ def _compare(rule: Rule, state: State, value: float) -> tuple[bool, float | None
     return False, state.limit
 
 
+def _still(rule: Rule, state: State, at_ms: int, value: float, proven_ms: int) -> State:
+    """For how long the value has not moved."""
+    if state.still is None or abs(value - state.still) > rule.hysteresis:
+        return replace(state, still=value, still_ms=0, still_since_ms=at_ms)
+    return replace(state, still_ms=state.still_ms + proven_ms)
+
+
 def _worse(worst: float | None, value: float, limit: float | None, rule: Rule) -> float:
     if worst is None or limit is None:
         return value
@@ -304,7 +224,7 @@ def _worse(worst: float | None, value: float, limit: float | None, rule: Rule) -
 
 
 def _step_with_time(rule: Rule, state: State, now_ms: int, observation: Observation | None) -> State:
-    """Missing data and faults: here the time that passes is the evidence."""
+    """Missing data, faults, the station itself: here the time that passes is the evidence."""
     passed_ms = 0 if state.looked_ms is None else max(0, now_ms - state.looked_ms)
     last_ms = now_ms if state.good_ms is None else state.good_ms
     good_ms, faulty, seen_ms = last_ms, state.faulty, state.seen_ms
@@ -316,7 +236,7 @@ def _step_with_time(rule: Rule, state: State, now_ms: int, observation: Observat
             faulty = True
     looked_ms = now_ms if state.looked_ms is None else max(now_ms, state.looked_ms)
     state = replace(state, looked_ms=looked_ms, good_ms=good_ms, faulty=faulty, seen_ms=seen_ms)
-    if rule.kind is Kind.FAULT:
+    if rule.kind is not Kind.NO_DATA:
         return _advance(rule, state, now_ms, passed_ms, on=faulty)
     missing = now_ms - good_ms >= rule.no_data_s * 1000
     if state.phase is Phase.RECOVERING:  # only data proves that data is back

@@ -18,7 +18,7 @@ _CLOCK = re.compile(r"(\d\d):(\d\d)")
 _RULE_KEYS = {
     "id", "sensor", "quantity", "unit", "above", "below", "change", "no_data", "fault", "hysteresis", "over",
     "nowcast", "and", "every", "on_delay", "off_delay", "latching", "priority", "season", "hours", "digits",
-    "send",
+    "send", "watch", "stuck", "start_up", "parent",
 }  # fmt: skip
 
 
@@ -40,8 +40,12 @@ def rule_from(table: Mapping[str, Any], where: str) -> Rule:
         kind = Kind.NO_DATA
     elif table.get("fault"):
         kind = Kind.FAULT
+    elif "watch" in table:
+        kind = Kind(table["watch"])
+    elif "stuck" in table:
+        kind = Kind.STUCK
     elif high is None and low is None:
-        raise CaseError(f"{where}: one of above, below, change, no_data, fault is needed")
+        raise CaseError(f"{where}: one of above, below, change, no_data, fault, stuck, watch is needed")
     else:
         kind = Kind.OUTSIDE if None not in (high, low) else Kind.ABOVE if low is None else Kind.BELOW
     over = table.get("over", "reading")
@@ -69,6 +73,9 @@ def rule_from(table: Mapping[str, Any], where: str) -> Rule:
         and_rule=str(table.get("and", "")),
         months=season(table["season"], where) if "season" in table else (),
         hours=(minutes(hours["from"], where), minutes(hours["to"], where)) if hours else None,
+        stuck_s=duration(table["stuck"], where) if "stuck" in table else 0.0,
+        start_up_s=duration(table.get("start_up", "0 s"), where),
+        parent=str(table.get("parent", "")),
         digits=int(table.get("digits", 1)),
         send=tuple(_tier(tier, where) for tier in table.get("send", [])),
     )

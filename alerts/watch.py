@@ -35,6 +35,7 @@ from alerts.messages import Texts
 from alerts.outbox import TELLING, Outcome
 from alerts.policy import Contact, Moment, Story, on_change, on_time, tell_again
 from alerts.rules import (
+    OF_STATION,
     Kind,
     Observation,
     Phase,
@@ -83,7 +84,8 @@ class Watch:
         self.memory = Memory()
         self._last_ms: int | None = None  # None: has not looked since the start
         self._by_sensor: dict[str, list[Rule]] = {}
-        self._timed = [rule for rule in rules if rule.kind in (Kind.NO_DATA, Kind.FAULT)]
+        self._timed = [rule for rule in rules if rule.kind in (Kind.NO_DATA, Kind.FAULT, *OF_STATION)]
+        self._started_ms: int | None = None
         for rule in rules:
             self._by_sensor.setdefault(rule.sensor, []).append(rule)
 
@@ -128,7 +130,7 @@ class Watch:
                 memory.states[name] = resume(state, now.ms)
         said: list[Said] = []
         for rule in self._timed:
-            said += self._step(rule, now, None)
+            said += self._step(rule, now, self._of_station(rule, now))
         for name, overlay in list(memory.overlays.items()):
             if overlay.until_ms is not None and overlay.until_ms <= now.ms:
                 del memory.overlays[name]
@@ -200,11 +202,24 @@ class Watch:
         lifeline.modem(self.memory.path, state, why, now)
         return lifeline.check(self.memory.path, now)
 
+    def see_station(self, part: str, works: bool) -> None:
+        """What the station's watchman says of its "disk" or its "power"."""
+        ill = [name for name in self.memory.ill if name != part]
+        self.memory.ill = tuple(ill if works else [*ill, part])
+
     def standing(self, rule_id: str) -> str:
         """A rule's state by ISA-18.2, overlays included."""
         return standing_of(self.memory, rule_id)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _of_station(self, rule: Rule, now: Now) -> Observation | None:
+        """How that part of the station is which a rule without a sensor looks at."""
+        if rule.kind not in OF_STATION:
+            return None
+        ill = {Kind.CLOCK: not now.sure, Kind.SMS: bool(self.memory.path.dead)}
+        is_ill = ill.get(rule.kind, str(rule.kind) in self.memory.ill)
+        return Observation(now.ms, Quality.FAULT if is_ill else Quality.GOOD)
 
     def _looked_at(self, rule: Rule, at_ms: int, value: float | None) -> float | None:
         """What a rule over a length looks at after this value: a mean, a NowCast, a change."""
@@ -281,6 +296,13 @@ class Watch:
                 return overlay
         if now.sure and not self._in_season(rule, now):
             return Overlay("suppressed", "", "out of its season or hours")
+        if self._started_ms is None:
+            self._started_ms = now.ms
+        until_ms = self._started_ms + int(rule.start_up_s * 1000)
+        if now.ms < until_ms:
+            return Overlay("suppressed", "", "the station has just started", until_ms)
+        if rule.parent and is_up(self.memory, rule.parent):
+            return Overlay("suppressed", "", f"{rule.parent} stands")
         if rule.kind is Kind.NO_DATA:  # that the sensor is ill is told already
             for other in self._by_sensor[rule.sensor]:
                 if other.kind is Kind.FAULT and other.send and is_up(self.memory, other.id):

@@ -193,6 +193,9 @@ class AlarmFold:
             case "answer":
                 answer = answers.read(detail)
                 return [] if answer is None else answers.act(watch, answer, now)
+            case "station":
+                watch.see_station(str(detail.get("part")), detail.get("works") is not False)
+                return []
             case "modem":
                 return watch.modem(str(detail.get("state")), str(detail.get("why", "")), now)
             case "sms":
@@ -254,7 +257,7 @@ class AlarmFold:
 
 _OURS = (
     "sensor", "acknowledge", "answer", "modem", "sms", "shelve", "unshelve", "out_of_service", "in_service",
-    "maintenance",
+    "maintenance", "station",
 )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from zoneinfo import ZoneInfo
 
-from alerts.messages import packaged
+from alerts.messages import LANGUAGES, Texts, TextsError, packaged, parse
 from alerts.policy import Contact, Quiet
 from alerts.rules import Kind, Priority, Rule, RuleError, Tier
 from alerts.watch import Limits, Watch
 from gateway import config
 from gateway.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 def watch(wanted: config.Station) -> Watch:
@@ -23,7 +26,8 @@ def watch(wanted: config.Station) -> Watch:
     rules, wrong = [], []
     for rule in wanted.rules:
         try:
-            rules.append(_rule(rule, every_s[rule.sensor], digits.get((rule.sensor, rule.quantity), 1)))
+            every = every_s.get(rule.sensor, 10.0)
+            rules.append(_rule(rule, every, digits.get((rule.sensor, rule.quantity), 1)))
         except RuleError as e:
             wrong.append(f"{wanted.file.name}: {e}")
     if wrong:
@@ -40,8 +44,41 @@ def watch(wanted: config.Station) -> Watch:
         )
         for contact in wanted.contacts
     ]
-    texts = {language: packaged(language) for language in {contact.language for contact in contacts}}
+    texts = {language: _texts(wanted, language) for language in {contact.language for contact in contacts}}
     return Watch(wanted.id, rules, contacts, texts, ZoneInfo(wanted.timezone), _limits(wanted.sms))
+
+
+def check_texts(wanted: config.Station) -> None:
+    """Read the operator's own texts of every language. Raises ConfigError."""
+    for language in LANGUAGES:
+        own_texts(wanted, language)
+
+
+def own_texts(wanted: config.Station, language: str) -> Texts:
+    """The texts of a language: the packaged ones, with those of the operator's own file laid over them.
+    Blocks on the disk once. Raises ConfigError.
+    """
+    texts = packaged(language)
+    if wanted.sms is None or wanted.sms.texts is None:
+        return texts
+    file = wanted.file.parent / wanted.sms.texts / f"{language}.toml"
+    try:
+        return parse(file.read_text(encoding="utf-8"), str(file), texts)
+    except FileNotFoundError:
+        return texts
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError([f"{file}: cannot be read: {e}"]) from e
+    except TextsError as e:
+        raise ConfigError([str(e)]) from e
+
+
+def _texts(wanted: config.Station, language: str) -> Texts:
+    """As `own_texts`; a mistake in the operator's file is no reason to be silent in an alarm."""
+    try:
+        return own_texts(wanted, language)
+    except ConfigError as e:
+        log.error("the texts of the program are used: %s", e)
+        return packaged(language)
 
 
 def _limits(sms: config.Sms | None) -> Limits:
@@ -78,6 +115,9 @@ def _rule(rule: config.Rule, every_s: float, digits: int) -> Rule:
         and_rule=rule.and_rule,
         every_s=every_s,
         gap_s=max(10.0, 3 * every_s),
+        stuck_s=rule.stuck_s or 0.0,
+        start_up_s=rule.start_up_s,
+        parent=rule.parent,
         digits=digits,
         months=rule.season,
         hours=(rule.hours.from_min, rule.hours.to_min) if rule.hours else None,
@@ -90,6 +130,10 @@ def _kind(rule: config.Rule) -> Kind:
         return Kind.NO_DATA
     if rule.fault:
         return Kind.FAULT
+    if rule.stuck_s is not None:
+        return Kind.STUCK
+    if rule.watch is not None:
+        return Kind(rule.watch)
     if rule.above is not None and rule.below is not None:
         return Kind.OUTSIDE
     return Kind.BELOW if rule.below is not None else Kind.ABOVE

@@ -127,10 +127,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from gateway import config, plan
+    from gateway.alarms_config import check_texts
     from gateway.station import watch
 
     station = config.load(arguments.station)
     watch(station)  # rules that make no sense
+    check_texts(station)
     for warning in station.warnings:
         print(warning, file=sys.stderr)
     print(plan.render(plan.plan(station)))

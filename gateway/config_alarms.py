@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo
 
@@ -66,6 +66,8 @@ class Sms(Part):
     daily: Annotated[int | None, BeforeValidator(words.time_of_day)] = None
     """When the daily sign of life is sent, in minutes after midnight, station time."""
     daily_to: tuple[str, ...] = ()
+    texts: str | None = None
+    """A folder, seen from station.toml, with texts of one's own: ky.toml, ru.toml, en.toml."""
 
 
 class Quiet(Part):
@@ -148,7 +150,7 @@ class Rule(Part):
     """[[rule]]: when it is an alarm, and who is told."""
 
     id: Id
-    sensor: str
+    sensor: str = ""
     quantity: str = ""
     unit: str = ""
     """Both belong to a limit or a change; no_data may have a quantity, else it looks at the whole sensor."""
@@ -161,6 +163,10 @@ class Rule(Part):
     """No good value for so long."""
     fault: bool = False
     """The instrument is ill or does not answer."""
+    stuck_s: Annotated[float | None, words.within("1 min", "30 d")] = Field(None, alias="stuck")
+    """The value has not moved by more than the hysteresis for so long."""
+    watch: Literal["clock", "sms", "disk", "power"] | None = None
+    """The station itself, in place of a sensor."""
     hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
     over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
     """An average's length; None: every reading counts."""
@@ -173,6 +179,10 @@ class Rule(Part):
     latching: bool = False
     """Stands until somebody has acknowledged it."""
     priority: Priority = "high"
+    start_up_s: Annotated[float, words.within("0 s", "1 d")] = Field(0.0, alias="start_up")
+    """So long after a start of the station nobody is told."""
+    parent: str = ""
+    """While this other rule's alarm stands nobody is told."""
     season: Annotated[tuple[int, ...], BeforeValidator(_season)] = ()
     hours: Hours | None = None
     send: Annotated[tuple[Tier, ...], BeforeValidator(_tiers)] = ()

@@ -122,10 +122,17 @@ def _against_every(at: Spot, key: str, expect: Expect, every_s: float) -> None:
 def _rules(draft: Draft) -> None:
     sound = {sensor.id: index for index, sensor in draft.sensors.items()}
     declared, rules = draft.declared("sensor"), draft.declared("rule")
+    parents = {rule.id: rule.id if rule.parent else "" for rule in draft.rules.values()}
     for index, rule in list(draft.rules.items()):
         at = draft.at("rule", index)
         _kind(at, rule)
-        if rule.sensor not in declared:
+        if rule.watch is not None:
+            for key in ("sensor", "quantity", "unit"):
+                if getattr(rule, key) and index in draft.rules:
+                    at.spoil(key, "means nothing to a rule with watch; take it out")
+        elif not rule.sensor:
+            at.spoil("sensor", f"is missing{mean('', declared)}")
+        elif rule.sensor not in declared:
             at.spoil("sensor", f"there is no sensor {shown(rule.sensor)}{mean(rule.sensor, declared)}")
         elif rule.sensor not in sound:
             at.drop("sensor", f"sensor {shown(rule.sensor)}")
@@ -136,6 +143,10 @@ def _rules(draft: Draft) -> None:
             at.spoil("and", f"there is no rule {shown(rule.and_rule)}{mean(rule.and_rule, rules)}")
         elif rule.and_rule == rule.id:
             at.spoil("and", "is the rule itself; name another one, or take the key out")
+        if rule.parent and rule.parent not in rules:
+            at.spoil("parent", f"there is no rule {shown(rule.parent)}{mean(rule.parent, rules)}")
+        elif rule.parent in (rule.id, parents.get(rule.parent)) and rule.parent:
+            at.spoil("parent", "would keep both silent; name a rule that has no parent of its own")
         _tiers(draft, index, rule)
 
 
@@ -146,10 +157,14 @@ def _kind(at: Spot, rule: Rule) -> None:
         "change": rule.change is not None,
         "no_data": rule.no_data_s is not None,
         "fault": rule.fault,
+        "stuck": rule.stuck_s is not None,
+        "watch": rule.watch is not None,
     }
     kinds = [key for key, is_asked in asked.items() if is_asked]
     if not kinds:
-        at.spoil("above", "is missing, and so is below; add one of them, or change, no_data or fault")
+        at.spoil(
+            "above", "is missing, and so is below; add one of them, or change, no_data, fault, stuck or watch"
+        )
         return
     if len(kinds) > 1:
         at.spoil(kinds[1], f"stands beside {kinds[0]}; a rule looks at one thing: make two rules")
@@ -159,7 +174,7 @@ def _kind(at: Spot, rule: Rule) -> None:
         if least >= rule.above:
             text = f"{rule.above:g} leaves nothing between it and below, and the rule would never clear"
             at.spoil("above", f"{text}; allowed is more than {least:g} (below + twice hysteresis)")
-    has_limit = kinds[0] in ("above", "change")
+    has_limit = kinds[0] in ("above", "change", "stuck")
     for key in ("quantity", "unit") if has_limit else ():
         if not getattr(rule, key):
             at.spoil(key, "is missing; a rule with a limit needs quantity and unit, as the sensor has them")
@@ -182,6 +197,9 @@ def _looks_back(at: Spot, rule: Rule, every_s: float) -> None:
         at.spoil("change", f'{text}; write for example "{rule.change.amount:g} / {4 * every_s:g} s"')
     if rule.nowcast and every_s > 900:
         at.spoil("nowcast", f"needs four readings an hour; the sensor has one each {every_s:g} s")
+    if rule.stuck_s is not None and rule.stuck_s < 4 * every_s:
+        text = f"{rule.stuck_s:g} s has less than four readings; write {4 * every_s:g} s or more"
+        at.spoil("stuck", text)
     if rule.no_data_s is not None and rule.no_data_s < 2 * every_s:
         text = f"{rule.no_data_s:g} s has less than two readings; write {2 * every_s:g} s or more"
         at.spoil("no_data", text)

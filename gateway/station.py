@@ -23,6 +23,7 @@ from gateway import config
 from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
+from gateway.alarms_station import OwnWatch
 from gateway.bus import Bus, Sensor
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
@@ -143,6 +144,9 @@ class Station:
             buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
             others = [start("tick", self._tick)]
+            if any(rule.watch for rule in self.config.rules):
+                own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
+                others.append(start("own", own.run))
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             if self.page is not None:

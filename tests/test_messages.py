@@ -33,7 +33,7 @@ from alerts.messages import (
     which,
 )
 from alerts.policy import ABOUT_A_RULE, Notice
-from alerts.rules import Kind, Priority
+from alerts.rules import OF_STATION, STATES, Kind, Priority
 
 README = Path(__file__).parent.parent / "alerts" / "README.md"
 BEGIN, END = "<!-- texts: python -m tests.test_messages -->", "<!-- end of texts -->"
@@ -67,14 +67,15 @@ UNITS = {
     "charge": "%", "signal": "dBm", "cpu_temperature": "degC",
 }  # fmt: skip
 MOST = {"status": 2, "list": 3}
-CONDITIONS = (Kind.ABOVE, Kind.NO_DATA, Kind.FAULT)
+CONDITIONS = (Kind.ABOVE, *STATES)
 
 
 def facts_of(notice: Notice, kind: Kind, priority: Priority = Priority.CRITICAL) -> Facts:
     clear = notice is Notice.CLEAR
     minutes = 30 if notice is Notice.FLAPPING else 15
     value, since = (38.2, SINCE + timedelta(minutes=20)) if clear else (63.2, SINCE)
-    return replace(FACTS, kind=kind, priority=priority, value=value, minutes=minutes, since=since)
+    facts = replace(FACTS, kind=kind, priority=priority, value=value, minutes=minutes, since=since)
+    return replace(facts, sensor="", quantity="", unit="") if kind in OF_STATION else facts
 
 
 def say_reply(language: str, key: str, **more: str) -> str:
@@ -156,11 +157,11 @@ def test_every_text_of_every_quantity_costs_one_segment() -> None:
             if facts.kind is Kind.ABOVE and notice is not Notice.CLEAR:
                 value = "63.2" if language == "en" else "63,2"
                 assert f"{value} > 50" in text
-            elif facts.kind is not Kind.ABOVE:
-                assert "turb1" in text
+            elif facts.kind not in (Kind.ABOVE, *OF_STATION):
+                assert "turb1" in text or packaged(language).quantity["turbidity"] in text
             assert ("4711" in text) == (notice is not Notice.CLEAR)
             count += 1
-    assert count == 3 * 5 * 3 * (3 + len(UNITS)) * 2
+    assert count == 3 * 5 * 3 * (len(CONDITIONS) + len(UNITS)) * 2
 
 
 def test_the_texts_of_the_contract_s_rule() -> None:

@@ -53,7 +53,7 @@ def test_a_case_tells_what_is_missing_and_what_is_too_much() -> None:
         ('"20 for 5 min"', '"20 during 5 min"', "is not understood"),
         ('"20 for 5 min"', '"20 for 5 weeks"', "is no duration"),
         ("above = 50", "abowe = 50", "abowe: not known; allowed are above"),
-        ("above = 50", "", "one of above, below, change, no_data, fault is needed"),
+        ("above = 50", "", "one of above, below, change, no_data, fault, stuck, watch is needed"),
         ('every = "10 s"\nvalues', 'every = "0 s"\nvalues', "above zero"),
         ('start = "2026-11-23 14:00"', "start = 5", "see alerts/README.md"),
         ("hysteresis = 5", "hysteresis = -1", "0 or more is allowed"),
