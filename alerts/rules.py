@@ -28,8 +28,8 @@ from enum import StrEnum
 from alerts.rule import OF_STATION, STATES, Kind, Priority, Rule, RuleError, Tier
 
 __all__ = [
-    "OF_STATION", "STATES", "Kind", "Observation", "Phase", "Priority", "Quality", "Rule", "RuleError", "State",
-    "Tier", "What", "acknowledge", "happened", "resume", "standing", "step",
+    "OF_STATION", "STATES", "Kind", "Observation", "Phase", "Priority", "Quality", "Rule", "RuleError",
+    "State", "Tier", "What", "acknowledge", "happened", "resume", "standing", "step",
 ]  # fmt: skip
 
 _WITH_TIME = (Kind.NO_DATA, Kind.FAULT, *OF_STATION)
