@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="the findings as one JSON object")
     doctor.set_defaults(do=_doctor)
 
+    retry = verbs.add_parser("retry", help="offer a sink again what it refused, after the cause is mended")
+    _station(retry)
+    retry.add_argument("sink", metavar="SINK", nargs="?", default="", help="mqtt or influxdb (default: both)")
+    retry.set_defaults(do=_retry)
+
     simulate = verbs.add_parser("simulate", help="only the emulated instruments, on ports that are printed")
     simulate.add_argument("--faults", default="", metavar="TEXT", help='e.g. "dead:turb1@30+60"')
     simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
@@ -152,6 +157,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     job = doctor(arguments.station, print, json=arguments.json, progress=sys.stderr.isatty())
     return _drive(job)
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from gateway.retry import retry
+
+    return _drive(retry(arguments.station, arguments.sink, print))
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

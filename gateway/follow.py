@@ -121,6 +121,8 @@ class Follower:
         """Offer these records once more, though the cursor has passed them: refused ones, mended at the far
         side. Gives how many it took; it owes only so many stretches at a time.
         """
+        seqs = set(seqs)
+        self._settled -= seqs
         return self._history.owe_again(seqs, self._live.done_seq)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────

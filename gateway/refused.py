@@ -12,11 +12,14 @@ gets the same points at the same times, and a subscriber to MQTT the same `seq`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from gateway.control import Answer, Request
+from gateway.errors import ControlError
+from gateway.follow_sink import Progress
 from gateway.model import Body, Event, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,10 @@ class RefusedFold:
                 of.beyond += 1
         return ()
 
+    def of(self, sink: str) -> dict[int, str]:
+        """What is on a sink's list: reasons by seq."""
+        return self.lists.get(sink, List()).reasons
+
     def tick(self, at: Stamp) -> Sequence[Body]:
         return ()
 
@@ -78,35 +85,77 @@ def read(state: bytes) -> dict[str, List]:
 
 
 class TakesAgain(Protocol):
-    """What is needed of a follower."""
+    """What is needed of a follower (gateway.follow.Follower)."""
+
+    @property
+    def progress(self) -> Progress: ...
 
     def again(self, seqs: Iterable[int]) -> int: ...
 
 
-class Offered(msgspec.Struct, frozen=True):
-    """What became of a wish to retry, for one sink. `left` are still on the list: ask again in a while."""
-
-    offered: int
-    left: int
+class Appends(Protocol):
+    def append(self, bodies: Sequence[Body]) -> object: ...
 
 
-def offer(
-    fold: RefusedFold,
-    followers: Mapping[str, TakesAgain],
-    append: Callable[[Sequence[Body]], object],
-    at: Stamp,
-    only: Iterable[int] | None = None,
-) -> dict[str, Offered]:
-    """Offer what was refused once more, to each of these followers as much as it takes now. `only` these
-    records, where it is given. Does not block.
+class Stamps(Protocol):
+    def stamp(self) -> Stamp: ...
+
+
+class Offers(Protocol):
+    """What is needed of a station."""
+
+    @property
+    def refused(self) -> RefusedFold: ...
+    @property
+    def followers(self) -> Mapping[str, TakesAgain]: ...
+    @property
+    def journal(self) -> Appends: ...
+    @property
+    def clock(self) -> Stamps: ...
+
+
+def offer(station: Offers, sink: str, only: Iterable[int]) -> list[int]:
+    """Offer these records to the sink once more, as far as they are on its list and it has room. Gives which
+    it took: the oldest. Does not block.
     """
-    wanted = None if only is None else set(only)
-    said = {}
-    for name, follower in followers.items():
-        of = fold.lists.get(name, List())
-        seqs = sorted(seq for seq in of.reasons if wanted is None or seq in wanted)
-        taken = follower.again(seqs) if seqs else 0
-        if taken:  # it takes the oldest; the cursors and this event are kept by the same commit
-            append([Event(at, "retried", {"sink": name, "seqs": seqs[:taken]})])
-        said[name] = Offered(taken, len(seqs) - taken)
-    return said
+    listed = station.refused.of(sink)
+    seqs = sorted(seq for seq in set(only) if seq in listed)
+    taken = seqs[: station.followers[sink].again(seqs)] if seqs else []
+    if taken:  # the cursors and this event are kept by the same commit
+        station.journal.append([Event(station.clock.stamp(), "retried", {"sink": sink, "seqs": taken})])
+    return taken
+
+
+def retry_verb(station: Offers) -> Callable[[Request], Awaitable[Answer]]:
+    """The verb "retry": {"sink": …} lists, with "only": [seq, …] it offers those. See gateway.retry.
+
+    The answer: {"sinks": {NAME: {"refused": {seq: reason}, "beyond": …, "history": …, "down": …}},
+    "taken": [seq, …]}
+    """
+
+    async def retry(request: Request) -> Answer:
+        return state(station, request.text("sink", ""), request.body.get("only"))
+
+    return retry
+
+
+def state(station: Offers, sink: str = "", only: object = None) -> Answer:
+    """What `retry_verb` answers. Raises ControlError for a sink that is not there."""
+    if sink and sink not in station.followers:
+        there = ", ".join(station.followers) or "none"
+        raise ControlError(f"there is no sink {sink!r}; there are: {there}")
+    taken: list[int] = []
+    if only is not None:
+        if not sink or not isinstance(only, list) or not all(type(seq) is int for seq in only):
+            raise ControlError("retry: only: a list of record numbers is needed, and a sink")
+        taken = offer(station, sink, only)
+    sinks = {}
+    for name, follower in station.followers.items():
+        progress, of = follower.progress, station.refused.lists.get(name, List())
+        sinks[name] = {
+            "refused": {str(seq): reason for seq, reason in of.reasons.items()},
+            "beyond": of.beyond,
+            "history": progress.history,
+            "down": progress.last_error if progress.down_since_ms is not None else None,
+        }
+    return {"sinks": sinks, "taken": taken}

@@ -38,6 +38,7 @@ from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
 from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
+from gateway.refused import RefusedFold, retry_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
 from gateway.supervise import Defects, Notify, Pulse, supervise
@@ -77,6 +78,7 @@ class Station:
         self.ledger = GapLedger({sensor.id: sensor.every_s for sensor in wanted.sensors})
         self.calibrations = CalibrationFold(*wants(wanted))
         self.maintenance = MaintenanceFold([s.id for s in wanted.sensors], self._in_maintenance)
+        self.refused = RefusedFold()
         self.budgets = budgets(wanted)
         self.journal = Journal(
             wanted.data,
@@ -90,6 +92,7 @@ class Station:
                 self.ledger,
                 self.calibrations,
                 self.maintenance,
+                self.refused,
                 *self.budgets.values(),
             ],
             commit_s=wanted.journal.commit_s,
@@ -100,7 +103,7 @@ class Station:
         self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
-        self.verbs: dict[str, Verb] = {"status": self._status}
+        self.verbs: dict[str, Verb] = {"status": self._status, "retry": retry_verb(self)}
         """What the running service does for the command line (gateway.control)."""
         self.page = self._page(say)
         self._notify = notify or Notify(None)
@@ -118,8 +121,8 @@ class Station:
         at = self.clock.stamp()
         self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
 
-    async def work(self) -> None:
-        """Run until `stop`. Raises Defects or JournalError when the process must end."""
+    async def connect(self) -> None:
+        """Make the sinks and their followers; none runs yet. Raises OSError: the embedded broker's port."""
         sinks, self._embedded = await make_sinks(
             self.config, self.clock.stamp, self.health, self._standing, embedded_port=self.embedded_port
         )
@@ -135,6 +138,10 @@ class Station:
             )
             for name, sink in sinks.items()
         }
+
+    async def work(self) -> None:
+        """Run until `stop`. Raises Defects or JournalError when the process must end."""
+        await self.connect()
         async with asyncio.TaskGroup() as group:
 
             def start(part: str, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:

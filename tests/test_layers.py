@@ -32,7 +32,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "embedded",
         "refused",
     ),
-    ("station", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
+    ("station", "retry", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
     ("cli",),
 )
 WITH_EMULATORS = ("gateway.demo", "gateway.cli")
