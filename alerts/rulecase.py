@@ -73,6 +73,7 @@ class Case:
     answers: tuple[tuple[int, str, str], ...]
     states: tuple[str, ...]
     sms: tuple[str, ...]
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _read(table: Mapping[str, Any], name: str) -> Case:
         answers=tuple(_answer(line, start, name) for line in table.get("answers", [])),
         states=tuple(expect.get("states", ())),
         sms=tuple(expect.get("sms", ())),
+        about=" ".join(str(table.get("about", "")).split()),
     )
 
 

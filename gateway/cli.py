@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import ConfigError, JournalError
+from gateway.errors import ConfigError, ControlError, JournalError
 
 GOOD, WRONG, UNUSABLE = 0, 1, 2
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in e.lines:
             print(line, file=sys.stderr)
         return UNUSABLE
-    except JournalError as e:
+    except (JournalError, ControlError) as e:
         print(f"suuaba: {e}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
@@ -100,6 +100,24 @@ def _parser() -> argparse.ArgumentParser:
     sms.add_argument("number", metavar="NUMBER", help="with country code: +996555000001")
     sms.add_argument("text", metavar="TEXT")
     sms.set_defaults(do=_sms)
+
+    alarms = verbs.add_parser("alarms", help="what stands, and acting on it, through the running service")
+    _station(alarms)
+    deeds = ("list", "ack", "shelve", "unshelve", "out-of-service", "in-service")
+    alarms.add_argument("deed", nargs="?", choices=deeds, default="list", help="default: list")
+    alarms.add_argument("rules", nargs="*", metavar="RULE")
+    alarms.add_argument("--for", dest="lasting", default="", metavar="TIME", help="shelve for so long: 2h")
+    alarms.add_argument("--why", default="", metavar="TEXT", help="the reason; it stays in the journal")
+    alarms.add_argument("--by", default="", metavar="NAME", help="who, beside the system user")
+    alarms.add_argument("--json", action="store_true", help="one JSON object")
+    alarms.set_defaults(do=_alarms)
+
+    rules = verbs.add_parser("rules", help="try rules before they are needed")
+    about_rules = rules.add_subparsers(required=True, metavar="test")
+    test = about_rules.add_parser("test", help="play rule cases: series in, expected messages out")
+    test.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a case, or a folder of cases")
+    test.add_argument("--show", action="store_true", help="say all that came, in the form of the file")
+    test.set_defaults(do=_rules_test)
     return parser
 
 
@@ -175,6 +193,21 @@ def _sms(arguments: argparse.Namespace) -> int:
     from gateway.field import sms
 
     return _drive(sms(arguments.station, arguments.number, arguments.text, print))
+
+
+def _alarms(arguments: argparse.Namespace) -> int:
+    from gateway.alarms_command import Wish, alarms
+
+    wish = Wish(
+        arguments.deed, arguments.rules, arguments.lasting, arguments.why, arguments.by, arguments.json
+    )
+    return _drive(alarms(arguments.station, wish, print))
+
+
+def _rules_test(arguments: argparse.Namespace) -> int:
+    from gateway import alarms_cases
+
+    return alarms_cases.play(arguments.files, print, show=arguments.show)
 
 
 def _drive(job: Coroutine[Any, Any, int]) -> int:

@@ -24,6 +24,7 @@ from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.alarms_station import OwnWatch
+from gateway.alarms_verb import alarms
 from gateway.bus import Bus, Sensor
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
@@ -103,7 +104,11 @@ class Station:
         self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
-        self.verbs: dict[str, Verb] = {"status": self._status, "retry": retry_verb(self)}
+        self.verbs: dict[str, Verb] = {
+            "status": self._status,
+            "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
+            "retry": retry_verb(self),
+        }
         """What the running service does for the command line (gateway.control)."""
         self.page = self._page(say)
         self._notify = notify or Notify(None)
