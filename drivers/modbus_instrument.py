@@ -19,14 +19,16 @@ import asyncio
 import difflib
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drivers import modbus
 from drivers.base import InstrumentFault, Measurement, NoAnswer, NotReady, RequestRefused
 from drivers.link import Link
-from drivers.profile import quantities
-from drivers.profile_format import SIZES, Identity, Profile, Setting, Step
-from drivers.profile_plan import FUNCTIONS, judge, plans
+from drivers.profile_plan import FUNCTIONS, judge, plans, quantities
+from drivers.profile_sizes import SIZES
+
+if TYPE_CHECKING:
+    from drivers.profile_format import Identity, Profile, Setting, Step
 
 UNANSWERED = 2
 """Requests in a row without an answer after which the instrument is taken to have lost its power."""

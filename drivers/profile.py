@@ -30,10 +30,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from drivers.base import Quantity
 from drivers.catalogue import BadProfile
 from drivers.datafile import FILE_LIMIT, Mistake, content, parse
 from drivers.profile_format import CANONICAL, SIZES, Profile, Step
+from drivers.profile_plan import quantities
 
 __all__ = ["FILE_LIMIT", "load", "quantities", "schema"]
 
@@ -41,11 +41,6 @@ __all__ = ["FILE_LIMIT", "load", "quantities", "schema"]
 def load(file: Path) -> Profile:
     """Read and check a profile. Raises BadProfile, which has one line for each mistake."""
     return _checked(file, content(file, BadProfile))
-
-
-def quantities(profile: Profile) -> tuple[Quantity, ...]:
-    """What an instrument of this profile measures, in the profile's order."""
-    return tuple(Quantity(r.quantity, r.unit, r.digits) for r in profile.registers)
 
 
 def schema() -> dict[str, Any]:

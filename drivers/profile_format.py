@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from drivers.profile_sizes import SIZES as SIZES
+
 CANONICAL = {
     "ph": ("pH",), "orp": ("mV",), "turbidity": ("NTU", "FNU"), "conductivity": ("uS/cm",),
     "dissolved_oxygen": ("mg/L",), "suspended_solids": ("mg/L",), "level": ("m",),
@@ -20,12 +22,6 @@ CANONICAL = {
     "voltage": ("V",), "current": ("A",), "power": ("W",), "charge": ("%",), "signal": ("dBm",),
 }  # fmt: skip
 """Quantities that mean the same at every station, and the unit they are kept in; a profile scales into it."""
-
-SIZES = {
-    "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "int64": 4, "uint64": 4, "float64": 4,
-    "first-byte": 1, "second-byte": 1,
-}  # fmt: skip
-"""Registers that each number format takes."""
 
 
 def _says(text: str, **limits: Any) -> Any:

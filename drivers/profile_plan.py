@@ -17,12 +17,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drivers import registers
-from drivers.base import InstrumentFault, NotReady
+from drivers.base import InstrumentFault, NotReady, Quantity
 from drivers.modbus import read_pdu
-from drivers.profile_format import SIZES, Profile, Register, Status
+from drivers.profile_sizes import SIZES
+
+if TYPE_CHECKING:
+    from drivers.profile_format import Profile, Register, Status
 
 FUNCTIONS = {"holding": 3, "input": 4}
 """The function that reads each table."""
@@ -34,7 +37,7 @@ Number = tuple[
     int, str, float, float, Callable[[float], float] | None, frozenset[float] | None, Callable[[float], str]
 ]
 """Place among the unpacked numbers, quantity, range, scaling, invalid numbers, words for a bad one."""
-State = tuple[int, frozenset[int], Status]
+State = tuple[int, frozenset[int], "Status"]
 """Place among the unpacked numbers, values that are good, the rest."""
 
 
@@ -51,6 +54,11 @@ Plan = tuple[list[Request], list[Number], list[State]]
 SPLITS = 3
 """Ways to ask: as the profile says; without reading over holes; each number by itself."""
 PROFILES_KNOWN = 256
+
+
+def quantities(profile: Profile) -> tuple[Quantity, ...]:
+    """What an instrument of this profile measures, in the profile's order."""
+    return tuple(Quantity(r.quantity, r.unit, r.digits) for r in profile.registers)
 
 
 def plan(profile: Profile, split: int = 0) -> Plan:

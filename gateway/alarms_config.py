@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from alerts.messages import LANGUAGES, Texts, TextsError, packaged, parse
 from alerts.policy import Contact, Quiet
 from alerts.rules import Kind, Priority, Rule, RuleError, Tier
 from alerts.watch import Limits, Watch
-from gateway import config
 from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gateway import config
 
 log = logging.getLogger(__name__)
 

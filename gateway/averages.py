@@ -27,12 +27,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import replace
 
-from gateway import config
 from gateway.averages_sums import (
     ALLOWED,
     METHODS,
@@ -59,6 +59,9 @@ from gateway.averages_windows import (
 )
 from gateway.budget import DEFAULT_AVERAGE_S, ESSENTIAL_AVERAGE_S
 from gateway.model import Average, Body, Event, Flag, Mean, Reading, Record, Stamp
+
+if TYPE_CHECKING:
+    from gateway import config
 
 log = logging.getLogger(__name__)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway import config
 from gateway.calibration import Version
 from gateway.calibration_fold import CalibrationFold, Wants
-from gateway.config_calibration import FORMULAS
+from gateway.config_formulas import FORMULAS
 from gateway.model import Event, Stamp
+
+if TYPE_CHECKING:
+    from gateway import config
 
 BY_FILE = "station.toml"
 

@@ -143,9 +143,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from gateway.config_apart import Reading
+
+    reading = Reading(arguments.station)  # meanwhile the rest is imported
     from gateway.station import run
 
-    return _drive(run(arguments.station))
+    return _drive(run(reading))
 
 
 def _check(arguments: argparse.Namespace) -> int:

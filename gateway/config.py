@@ -14,16 +14,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from drivers import catalogue
-from drivers.base import Instrument, Quantity
 from gateway.config_checks import check
-from gateway.config_draft import Draft, Wire
+from gateway.config_draft import Draft
 from gateway.config_lines import KINDS, Mistake, from_pydantic, mean, toml_mistake
 from gateway.config_parts import (
     ONCE,
@@ -43,7 +41,9 @@ from gateway.config_parts import (
     Tier,
     Web,
 )
-from gateway.config_words import Place, Rate
+from gateway.config_station import Rate, Station, Wire
+from gateway.config_station import systemd_socket as systemd_socket
+from gateway.config_words import Place
 from gateway.errors import ConfigError
 
 __all__ = [
@@ -53,45 +53,6 @@ __all__ = [
 
 FILE_LIMIT = 1_000_000
 """Bytes a station.toml may have; a hundred sensors with everything take 60 KB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Station:
-    """A station as its file describes it. Paths are absolute, durations seconds, sizes bytes; secrets are
-    read.
-    """
-
-    file: Path
-    id: str
-    name: str
-    timezone: str
-    language: str
-    latitude: float | None
-    longitude: float | None
-    data: Path
-    """The folder of journal, keys and ledger. It need not exist yet."""
-    clock: Clock
-    journal: Journal
-    wires: tuple[Wire, ...]
-    """Every port that is read: the buses, and the sensors alone on a port."""
-    sensors: tuple[Sensor, ...]
-    quantities: Mapping[str, tuple[Quantity, ...]]
-    """What each sensor measures, by its id."""
-    mqtt: Mqtt | None
-    influxdb: Influxdb | None
-    sms: Sms | None
-    web: Web | None
-    contacts: tuple[Contact, ...]
-    rules: tuple[Rule, ...]
-    profiles: tuple[Path, ...]
-    """Folders with the station's own profiles."""
-    warnings: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    """One line for every mistake that a lenient reading passed over, and for what fell with it."""
-
-    def instrument(self, sensor: Sensor) -> Instrument:
-        """Make the object that reads this sensor."""
-        return catalogue.find(sensor.model, self.profiles).make(sensor.address, sensor.options)
 
 
 def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | None = None) -> Station:
@@ -136,11 +97,6 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
         warnings=tuple(place.warnings) + tuple(w.line(file, data) for w in draft.warnings),
         left_out=tuple(lines) + tuple(x.line(file, data) for x in draft.left_out),
     )
-
-
-def systemd_socket() -> str | None:
-    """Where systemd wants to be told how we are (sd_notify(3)); None when it did not start us."""
-    return os.environ.get("NOTIFY_SOCKET")
 
 
 def _read(path: Path) -> dict[str, Any]:

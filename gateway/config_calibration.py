@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway import config_words as words
+from gateway.config_formulas import FORMULAS as FORMULAS
 from gateway.config_part import Pair, Part
-
-FORMULAS = {
-    "barkjohn-2021": ("humidity", "pm2_5", "humidity"),
-    "conductivity-25": ("temperature", "conductivity", "water_temperature"),
-    "nernst": ("temperature", "ph", "water_temperature"),
-}
-"""Formula: its kind, the quantity it corrects, and the quantity it needs beside it."""
-"""Formula: the kind of version it is, the quantity it corrects, and the quantity beside it."""
 
 
 class Stable(Part):

@@ -8,21 +8,9 @@ from typing import Any
 
 from drivers.base import Quantity
 from drivers.catalogue import Model
-from drivers.link import Line
 from gateway.config_lines import Mistake
 from gateway.config_parts import Bus, Clock, Contact, General, Influxdb, Journal, Mqtt, Rule, Sensor, Sms, Web
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """One port and the instruments on it: a [[bus]], or a [[sensor]] alone."""
-
-    id: str
-    port: str
-    line: Line
-    framing: str
-    echo: bool
-    sensors: tuple[Sensor, ...]
+from gateway.config_station import Wire as Wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,12 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, SecretStr, ValidationInfo
+
+from gateway.config_station import Rate as Rate
 
 SECRET_LIMIT = 4096
 """Bytes a secret may have: a token has 90, a URL with everything in it a few hundred."""
@@ -31,13 +33,6 @@ _MEANT = {"sec": "s", "secs": "s", "second": "s", "seconds": "s", "m": "min", "m
           "minutes": "min", "hr": "h", "hour": "h", "hours": "h", "day": "d", "days": "d"}  # fmt: skip
 _UNITS_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _AMOUNT = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([A-Za-z]*)\s*")
-
-
-class Rate(NamedTuple):
-    """So much in so many seconds."""
-
-    amount: float
-    per_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
-
-from gateway import config
 from gateway.budget import Budget
 from gateway.follow import Sink
 from gateway.model import Record, Stamp
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from gateway import config
     from gateway.embedded import EmbeddedBroker
 
 METERED_KEEPALIVE_S = 300

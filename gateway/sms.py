@@ -21,9 +21,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alerts import answers
 from alerts.cms import SmsError
@@ -34,10 +32,14 @@ from alerts.outbox import Outbox
 from alerts.paths import Paths
 from alerts.pdu import NumberError, normalise
 from drivers.link import Line, Link
-from gateway import config
 from gateway.alarms import AlarmFold
 from gateway.alarms_sender import JournalDoor, SmsSender
 from gateway.model import Event, Stamp
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from gateway import config
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +285,7 @@ def provider_of(sms: config.Sms, name: str | SecretStr, station: str) -> Any:
     """The second path; imported only for a station that has one."""
     from alerts import provider
 
-    if isinstance(name, SecretStr):
+    if not isinstance(name, str):
         return provider.of_url(name.get_secret_value(), station=station)
     settings = {key: value.get_secret_value() for key, value in sms.provider_settings.items()}
     return provider.Provider(provider.find(name), settings, station=station)

@@ -15,11 +15,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drivers.link import Link
-from gateway import config
 from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
@@ -29,6 +27,8 @@ from gateway.bus import Bus, Sensor
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
 from gateway.clock import Clock
+from gateway.config_apart import Reading
+from gateway.config_station import systemd_socket
 from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import DatingFold
 from gateway.dating_release import Release
@@ -45,6 +45,7 @@ from gateway.sinks import make as make_sinks
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
 if TYPE_CHECKING:
+    from gateway import config
     from gateway.sms import SmsService
     from gateway.web.page import Page
 
@@ -324,14 +325,14 @@ class _Beat:
         self._pulse.beat(self._part, within_s)
 
 
-async def run(file: Path) -> int:
+async def run(reading: Reading) -> int:
     """`suuaba run`: the station until SIGTERM or SIGINT. Gives the exit code. Raises ConfigError,
     JournalError.
     """
-    wanted = config.load(file, lenient=True)
+    wanted = reading.station()
     for line in (*wanted.warnings, *wanted.left_out):
         log.warning("%s", line)
-    station = Station(wanted, notify=Notify(config.systemd_socket()))
+    station = Station(wanted, notify=Notify(systemd_socket()))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, station.stop)
