@@ -11,8 +11,16 @@ from alerts.outbox import Outcome
 
 DEAD_AFTER_S = 600.0
 """The path counts as dead when nothing goes for so long."""
+AWAY_AFTER_S = 60.0
 LIFE_WITHIN_S = 7200.0
 """So long a sign of life may take until it is delivered."""
+
+
+def was_away(path: PathState, now: Now) -> bool:
+    """Whether nothing has gone for a while: one message that fails beside others that go is not the path's
+    fault.
+    """
+    return path.failing_ms is not None and now.ms - path.failing_ms >= AWAY_AFTER_S * 1000
 
 
 def learn(path: PathState, row_id: str, outcome: Outcome, error: str, now: Now) -> list[Said]:

@@ -210,6 +210,8 @@ class Mail:
                 self._unreached(memory, old)
         if outcome.state in ("accepted", "unknown"):
             said += self._spend(memory, row, now)
+        if outcome.state == "accepted" and lifeline.was_away(memory.path, now):
+            outbox.again_now(now.ms)
         return said + lifeline.learn(memory.path, row.id, outcome, error, now)
 
     def text_of(self, row: Row) -> str:

@@ -212,6 +212,12 @@ class Outbox:
                 return self._give_up(row)
         return []
 
+    def again_now(self, now_ms: int) -> None:
+        """The path sends again: what failed meanwhile need not wait for the end of its pause."""
+        for row in [row for row in self._queued() if row.attempts and not row.repeat and not row.bundle]:
+            if row.due_ms > now_ms:
+                self._set(replace(row, due_ms=now_ms))
+
     def expire(self, now_ms: int) -> list[Row]:
         """Remove what has outlived its use; gives those that were never sent, and what need not follow
         them.
