@@ -118,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a case, or a folder of cases")
     test.add_argument("--show", action="store_true", help="say all that came, in the form of the file")
     test.set_defaults(do=_rules_test)
+
+    collect = verbs.add_parser("collect", help="the centre: what many stations publish, into InfluxDB")
+    collect.add_argument("collector", type=Path, metavar="COLLECTOR.toml")
+    collect.add_argument("--accounts", action="store_true", help="say what is there of each station, and end")
+    collect.set_defaults(do=_collect)
     return parser
 
 
@@ -211,6 +216,14 @@ def _rules_test(arguments: argparse.Namespace) -> int:
     from gateway import alarms_cases
 
     return alarms_cases.play(arguments.files, print, show=arguments.show)
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from gateway import collector
+
+    if arguments.accounts:
+        return collector.accounts(arguments.collector, print)
+    return _drive(collector.run(arguments.collector))
 
 
 def _drive(job: Coroutine[Any, Any, int]) -> int:

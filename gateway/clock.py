@@ -205,6 +205,11 @@ class Clock:
             self._memory.note(what, detail)
 
 
+def system_ms() -> int:
+    """What the system clock says, right or wrong; for programs whose machine is not a station."""
+    return time.time_ns() // 1_000_000
+
+
 def boot_id() -> str:
     """The first eight hex digits of the kernel's random id of this boot: enough to tell one boot from its
     neighbours.

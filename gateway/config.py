@@ -60,7 +60,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
     ConfigError.
     """
     file = path.name
-    data = _read(path)
+    data = read_toml(path)
     folder = path.absolute().parent
     place = Place(folder, os.environ if environment is None else environment)
     own = folder / "profiles"
@@ -99,28 +99,28 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, example: str = "deploy/station.example.toml") -> dict[str, Any]:
+    """What a TOML file holds. Raises ConfigError: not there, not readable, no text, no TOML."""
     file = path.name
     try:
         with path.open("rb") as stream:
             content = stream.read(FILE_LIMIT + 1)
     except FileNotFoundError:
-        raise ConfigError(
-            [f"{path}: there is no such file; copy deploy/station.example.toml and adapt it"]
-        ) from None
+        raise ConfigError([f"{path}: there is no such file; copy {example} and adapt it"]) from None
     except OSError as e:
         raise ConfigError(
             [f"{path}: cannot be read: {e.strerror}; give this user the right to read it"]
         ) from None
     if len(content) > FILE_LIMIT:
-        raise ConfigError([f"{file}: is larger than {FILE_LIMIT} bytes; this is no station.toml"])
+        meant = Path(example).name.replace(".example", "")
+        raise ConfigError([f"{file}: is larger than {FILE_LIMIT} bytes; this is no {meant}"])
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as e:
         row = content.count(b"\n", 0, e.start) + 1
         raise ConfigError([f"{file}: line {row} is not UTF-8 text; save the file as UTF-8"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as e:
-        raise ConfigError([f"{file}: {toml_mistake(str(e))}"]) from None
+        raise ConfigError([f"{file}: {toml_mistake(str(e), example)}"]) from None
 
 
 def _parts(draft: Draft, place: Place) -> bool:

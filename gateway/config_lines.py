@@ -56,13 +56,18 @@ def mean(given: str, known: Iterable[str], *, otherwise: bool = True) -> str:
     return f"; there are: {', '.join(known)}" if known else "; there is none"
 
 
-def from_pydantic(e: ValidationError, section: str, index: int | None, given: Any) -> list[Mistake]:
-    """The mistakes of one part. A misspelt key also looks like a missing one: then only its spelling is
-    named.
+def from_pydantic(
+    e: ValidationError, section: str, index: int | None, given: Any, kind: type[Part] | None = None
+) -> list[Mistake]:
+    """The mistakes of one part, by default of the `kind` that station.toml has under this name. A misspelt
+    key also looks like a missing one: then only its spelling is named.
     """
+    kind = kind or KINDS[section]
     errors = e.errors(include_url=False)
     unknown = [x for x in errors if x["type"] == "extra_forbidden"]
-    mistakes = [Mistake(section, index, _path(x["loc"]), _unknown_key(x["loc"], section)) for x in unknown]
+    mistakes = [
+        Mistake(section, index, _path(x["loc"]), _unknown_key(x["loc"], section, kind)) for x in unknown
+    ]
     hinted = {m.group(1) for x in mistakes if (m := re.search(r'did you mean "(\w+)"', x.text))}
     for error in errors:
         path = error["loc"]
@@ -72,7 +77,7 @@ def from_pydantic(e: ValidationError, section: str, index: int | None, given: An
     return mistakes
 
 
-def toml_mistake(said: str) -> str:
+def toml_mistake(said: str, example: str) -> str:
     """What Python's TOML reader says, where first and in a technician's words."""
     found = re.fullmatch(r"(.*?) \((at line \d+, column \d+|at end of document)\)", said, re.DOTALL)
     what, where = (found[1], found[2].removeprefix("at ")) if found else (said, "the file")
@@ -80,7 +85,7 @@ def toml_mistake(said: str) -> str:
         if what.startswith(start):
             twice = re.search(r"'([^']*)',?\)", what)
             return f"{where}: {words.format(name=twice[1] if twice else '…')}"
-    return f"{where}: is not TOML: {what}; compare it with deploy/station.example.toml"
+    return f"{where}: is not TOML: {what}; compare it with {example}"
 
 
 _TOML_WORDS = {
@@ -141,11 +146,11 @@ def _id_hint(given: Any) -> str:
     return f'; did you mean "{plain}"?' if plain else ""
 
 
-def _unknown_key(loc: tuple[int | str, ...], section: str) -> str:
-    key, inside = str(loc[-1]), _part_at(KINDS[section], loc[:-1])
+def _unknown_key(loc: tuple[int | str, ...], section: str, kind: type[Part]) -> str:
+    key, inside = str(loc[-1]), _part_at(kind, loc[:-1])
     known = _keys(inside)
     hint = mean(key, known, otherwise=False)
-    if not hint and len(loc) > 1 and key in _keys(KINDS[section]):
+    if not hint and len(loc) > 1 and key in _keys(kind):
         below = ".".join(str(word) for word in loc[:-1])
         hint = f"; it belongs to [[{section}]]: write it above [{section}.{below}]"
     return f"there is no such key{hint or mean(key, known)}"

@@ -81,6 +81,10 @@ class Follower:
         self._outage: _Outage | None = None
         self._beat_due_s = 0.0
         self._spent_bytes = 0
+        self._counted: tuple[int, int] | None = None
+        """Where `progress.sent` begins: the first moment at which nothing was owed; what was delivered by
+        then.
+        """
         self._moved = asyncio.Event()  # replaced whenever a cursor moves
 
     @property
@@ -91,6 +95,11 @@ class Follower:
         progress.held = self._journal.committed_seq - self._live.read_seq if self._live.held else 0
         progress.held += sum(end(lane) - lane.read_seq for lane in self._history.lanes if lane.held)
         progress.backlog = max(self._journal.committed_seq - self._live.done_seq, 0) + progress.history
+        whole = not self._history.lanes and not self._live.flying and not self._settled
+        if whole and self._counted is None:
+            self._counted = (progress.cursor, progress.delivered)
+        since, before = self._counted or (0, 0)
+        progress.sent = (since, progress.cursor, progress.delivered - before) if whole else None
         return progress
 
     async def run(self) -> None:

@@ -80,5 +80,9 @@ class Progress:
     """Those that wait until the clock is right."""
     attempts: int = 0
     """Failures in a row; 0 while the far side answers."""
+    sent: tuple[int, int, int] | None = None
+    """(since, upto, n): of the numbers above `since` up to `upto` the far side has confirmed n records.
+    None while some of them are still owed.
+    """
     down_since_ms: int | None = None
     last_error: str | None = None

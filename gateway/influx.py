@@ -32,11 +32,11 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from gateway.errors import Refused, Unreachable
+from gateway.influx_answers import Answer as Answer
+from gateway.influx_answers import Verdict, verdict
 from gateway.influx_lines import Lines as Lines
 from gateway.model import Average, Body, Event, Reading, Record
 from gateway.tcp import SYN_BYTES, Carried, opens
@@ -52,16 +52,6 @@ waits for.
 HANGING_LIMIT = 6
 """Requests that outlived their deadline and still hold a thread; with so many no new one is begun."""
 SAY_EVERY_S = 3600.0
-DAMAGED = ("gzip", "flate", "unexpected EOF")
-"""In a 400: the request did not arrive as it was sent, which its gzip checksum tells (RFC 1952, 2.3.1)."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What a server said to a write. `retry_after_s` where it named a time."""
-
-    status: int
-    text: str
-    retry_after_s: float | None = None
 
 
 class Door(Protocol):
@@ -78,6 +68,10 @@ class Door(Protocol):
 
     def create(self) -> bool:
         """Try to create the missing database; whether it is there now. Raises OSError."""
+        ...
+
+    def query(self, question: str) -> dict[str, Any]:
+        """Ask in InfluxQL; times in ns. Raises OSError when there was no answer, or an error."""
         ...
 
     def close(self) -> None:
@@ -217,33 +211,34 @@ class InfluxSink:
 
     def _judge(self, answer: Answer, records: int) -> None:
         """Return when it was written. Raises Unreachable or Refused."""
-        status, text = answer.status, answer.text.strip()[:300]
-        said = f"{self._where}: {status} {text}"
-        if status in (200, 204):
-            self._create_tried = False
-            return
-        if status in (400, 422):
-            if "beyond retention policy" in text and "field type" not in text and "parse" not in text:
+        text = answer.text.strip()[:300]
+        said = f"{self._where}: {answer.status} {text}"
+        match verdict(answer):
+            case Verdict.WRITTEN:
+                self._create_tried = False
+            case Verdict.TOO_OLD:
                 dropped = text.rpartition("dropped=")[2]
                 points = int(dropped) if dropped.isdigit() else records
                 self.too_old += points
                 self._unsaid += points
-                return  # the others are written; these the database will never keep, by its owner's wish
-            if "unable to parse" not in text and any(damage in answer.text for damage in DAMAGED):
+            case Verdict.DAMAGED:
                 raise Unreachable(f"{said}: damaged on the way")
-            raise Refused(said)
-        if status == 413:
-            self.batch_bytes = max(self.batch_bytes // 2, 4096)
-            self.batch_records = max(min(self.batch_records, records) // 2, 1)
-            raise Refused(said)
-        if status in (401, 403):
-            raise Unreachable(
-                f"{self._where}: refuses us: check user and password, or the token ({status} {text})"
-            )
-        if status == 404:
-            remedy = self._door.remedy if self._door is not None else ""
-            raise Unreachable(f"{said}; {remedy}", answer.retry_after_s)
-        raise Unreachable(said, answer.retry_after_s)
+            case Verdict.REFUSED:
+                raise Refused(said)
+            case Verdict.TOO_LARGE:
+                self.batch_bytes = max(self.batch_bytes // 2, 4096)
+                self.batch_records = max(min(self.batch_records, records) // 2, 1)
+                raise Refused(said)
+            case Verdict.NO_RIGHT:
+                raise Unreachable(
+                    f"{self._where}: refuses us: check user and password, or the token "
+                    f"({answer.status} {text})"
+                )
+            case Verdict.NO_DATABASE:
+                remedy = self._door.remedy if self._door is not None else ""
+                raise Unreachable(f"{said}; {remedy}", answer.retry_after_s)
+            case Verdict.AWAY:
+                raise Unreachable(said, answer.retry_after_s)
 
     @property
     def _where(self) -> str:

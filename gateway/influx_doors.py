@@ -29,6 +29,9 @@ ANSWER_LIMIT = 64 * 1024
 end.
 """
 
+QUERY_LIMIT = 64 * 1024 * 1024
+"""Bytes read of an answer to a question of our own."""
+
 Secret = str | Callable[[], str] | None
 """A secret, or how to get it: asked for at each request, so that a mended one counts without a restart."""
 
@@ -77,10 +80,17 @@ class _Version1:
         answer = self._post("query", {"q": self._create}, None)
         return answer.status == 200 and '"error"' not in answer.text
 
+    def query(self, question: str) -> dict[str, Any]:
+        return _answered(
+            self._post("query", {"db": self._database, "epoch": "ns", "q": question}, None, QUERY_LIMIT)
+        )
+
     def close(self) -> None:
         self._http.clear()
 
-    def _post(self, path: str, fields: Mapping[str, str], body: bytes | None) -> Answer:
+    def _post(
+        self, path: str, fields: Mapping[str, str], body: bytes | None, limit: int = ANSWER_LIMIT
+    ) -> Answer:
         import urllib3
 
         headers = {"User-Agent": "suuaba"}
@@ -93,13 +103,14 @@ class _Version1:
         try:
             answer = self._http.request("POST", url, body=body, headers=headers, preload_content=False)
             try:
-                text = answer.read(ANSWER_LIMIT)
+                text = answer.read(limit)
                 answer.drain_conn()
             finally:
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from e
-        return Answer(answer.status, _error(text), _retry_after(answer.headers))
+        said = text.decode("utf-8", "replace") if limit == QUERY_LIMIT else _error(text)
+        return Answer(answer.status, said, _retry_after(answer.headers))
 
 
 class _Version2:
@@ -130,6 +141,32 @@ class _Version2:
     def create(self) -> bool:
         return False  # a bucket needs rights that a station's token should not have
 
+    def query(self, question: str) -> dict[str, Any]:
+        """By the API of version 1 that versions 2 and 3 still answer; it takes the bucket's name as a
+        database.
+        """
+        import urllib3
+
+        self._api()
+        pools = self._made[1].api_client.rest_client.pool_manager if self._made is not None else None
+        if pools is None:
+            raise ConnectionError("no client")
+        fields = {"db": self._bucket, "epoch": "ns", "q": question}
+        try:
+            answer = pools.request(
+                "GET",
+                f"{self._url.rstrip('/')}/query?{_query(fields)}",
+                headers={"Authorization": f"Token {_secret(self._token)}"},
+                preload_content=False,
+            )
+            try:
+                text = answer.read(QUERY_LIMIT)
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError as e:
+            raise ConnectionError(str(e)) from e
+        return _answered(Answer(answer.status, text.decode("utf-8", "replace")))
+
     def close(self) -> None:
         if self._made is not None:
             self._made[1].close()
@@ -154,6 +191,17 @@ class _Version2:
             _count(client.api_client.rest_client.pool_manager, self.carried)
             self._made = (token, client, client.write_api(write_options=SYNCHRONOUS))
         return self._made[2]
+
+
+def _answered(answer: Answer) -> dict[str, Any]:
+    """What a query found. Raises ConnectionError."""
+    try:
+        found = msgspec.json.decode(answer.text)
+    except msgspec.DecodeError:
+        found = None
+    if answer.status != 200 or not isinstance(found, dict) or "error" in found:
+        raise ConnectionError(f"{answer.status} {answer.text.strip()[:200]}")
+    return found
 
 
 def _address(url: str) -> tuple[str, int]:

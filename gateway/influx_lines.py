@@ -19,9 +19,14 @@ class Lines:
     """Makes line protocol of records. Pure; keeps the escaped names."""
 
     def __init__(self, station: str) -> None:
-        self._station = f",station={_tag(station)}"
+        self._station = f",station={escaped(station)}"
         self._heads: dict[tuple[str, str], str] = {}
         self._fields: dict[str, tuple[str, str, str]] = {}
+
+    @property
+    def names(self) -> int:
+        """How many names it keeps, of sensors and quantities."""
+        return len(self._heads) + len(self._fields)
 
     def join(self, records: Iterable[Record]) -> bytes:
         """One line each; records without a number and a flag give none."""
@@ -61,17 +66,17 @@ class Lines:
 
     def average(self, average: Average) -> str:
         """The line of an average, in ms (see the module's head)."""
-        measurement = _measurement(f"{average.medium}_{_length(average.length_s)}")
+        where = _measurement(f"{average.medium}_{_length(average.length_s)}")
         fields = [] if average.at.synced else _unsure(average.at)
         for name, m in average.values.items():
-            key = _tag(name)
+            key = escaped(name)
             if m.mean is not None and math.isfinite(m.mean):
                 fields.append(f"{key}={m.mean!r}")
             if m.minimum is not None and m.maximum is not None:
                 fields.append(f"{key}_min={m.minimum!r},{key}_max={m.maximum!r}")
             fields.append(f"{key}_n={m.used}i,{key}_of={m.expected}i,{key}_flag={m.flag}i")
         fields.append(f"revision={average.revision}i")
-        head = f"{measurement}{self._station}{_tag_if('sensor', average.sensor)}"
+        head = f"{where}{self._station}{_tag_if('sensor', average.sensor)}"
         return f"{head} {','.join(fields)} {average.start_ms}"
 
     def event(self, seq: int, event: Event) -> str:
@@ -94,7 +99,7 @@ class Lines:
     def _corrected(self, detail: dict[str, Any]) -> str:
         """The line that puts another flag on one value of a point; see gateway.qc_spike."""
         point = f"{_measurement(detail['medium'])}{self._station}{_tag_if('sensor', detail['sensor'])}"
-        return f"{point} {_tag(detail['quantity'])}_flag={detail['flag']}i {detail['time_ms'] * 1_000_000}"
+        return f"{point} {escaped(detail['quantity'])}_flag={detail['flag']}i {detail['time_ms'] * 1_000_000}"
 
     def _without_nan(self, head: str, reading: Reading) -> str:
         fields = [] if reading.at.synced else _unsure(reading.at)
@@ -103,11 +108,11 @@ class Lines:
             if math.isfinite(v.value) and math.isfinite(v.raw):
                 fields.append(f"{value_is}{v.value!r}{raw_is}{v.raw!r}{flag_is}{v.flag}i")
             else:
-                fields.append(f"{_tag(name)}_flag={Flag.MISSING.value}i")
+                fields.append(f"{escaped(name)}_flag={Flag.MISSING.value}i")
         return f"{head}{','.join(fields)} {reading.at.utc_ms}"
 
     def _name(self, name: str) -> tuple[str, str, str]:
-        key = _tag(name)
+        key = escaped(name)
         made = self._fields[name] = (f"{key}=", f",{key}_raw=", f",{key}_flag=")
         return made
 
@@ -132,12 +137,13 @@ def _measurement(text: str) -> str:
     return text.lstrip("#").translate(_MEASUREMENT) or "_"
 
 
-def _tag(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text as a tag, or as the name of a field."""
     return text.translate(_TAG) or "_"
 
 
 def _tag_if(key: str, text: str) -> str:
-    return f",{key}={_tag(text)}" if text else ""
+    return f",{key}={escaped(text)}" if text else ""
 
 
 def _string(text: str) -> str:

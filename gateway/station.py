@@ -296,6 +296,8 @@ def _sink_health(follower: Follower) -> dict[str, Any]:
     health: dict[str, Any] = {"backlog": progress.backlog, "delivered": progress.delivered}
     if progress.refused:
         health["refused"] = progress.refused
+    if progress.sent is not None:
+        health["sent"] = progress.sent
     if progress.history:
         health["history"] = progress.history
     if budget is not None:

@@ -1,0 +1,156 @@
+"""collector.toml, read and checked: the centre's own file, in the manner of station.toml."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, ValidationError
+
+from gateway import config_words as words
+from gateway.config_lines import from_pydantic, mean
+from gateway.config_part import Id, Part
+from gateway.config_parts import Web
+from gateway.config_words import Place, Secret
+from gateway.errors import ConfigError
+
+EXAMPLE = "deploy/collector.example.toml"
+
+
+class General(Part):
+    """[collector]"""
+
+    name: Id | None = None
+    """One of its own for each collector: the broker keeps what waits for it under this name."""
+    group: Id = "collectors"
+    data: str | None = None
+    """Where what can never be written is set aside."""
+    offline_s: Annotated[float, words.within("10 s", "30 d")] = Field(600.0, alias="offline_after")
+    """A station from which nothing came for so long counts as away."""
+
+
+class Mqtt(Part):
+    """[mqtt]"""
+
+    url: Annotated[str, words.url("mqtt", "mqtts")]
+    username: str | None = None
+    password: Secret | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    session_s: Annotated[float, words.within("1 min", "365 d")] = Field(7 * 86400.0, alias="session")
+    window: Annotated[int, Field(ge=1, le=65535)] = 10_000
+
+
+class Influxdb(Part):
+    """[influxdb]"""
+
+    url: Annotated[str, words.url("http", "https")]
+    version: Literal[1, 2, 3] = 2
+    org: str | None = None
+    bucket: str | None = None
+    token: Secret | None = None
+    database: str | None = None
+    username: str | None = None
+    password: Secret | None = None
+    ca: str | None = None
+
+
+_SECTIONS: dict[str, type[Part]] = {"collector": General, "mqtt": Mqtt, "influxdb": Influxdb, "web": Web}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A collector as its file describes it. Secrets are read; paths are absolute."""
+
+    name: str
+    group: str
+    data: Path
+    offline_s: float
+    mqtt: Mqtt
+    influxdb: Influxdb
+    web: Web | None
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Wanted:
+    """Read and check a collector.toml, and the secrets it names. Raises ConfigError, a line a mistake."""
+    from gateway.config import read_toml
+
+    data = read_toml(path, EXAMPLE)
+    folder = path.absolute().parent
+    place = Place(folder, os.environ if environment is None else environment)
+    lines: list[str] = []
+    parts: dict[str, Part] = {}
+    for section, given in data.items():
+        kind = _SECTIONS.get(section)
+        if kind is None:
+            lines.append(f"{path.name}: {section}: there is no such section{mean(section, _SECTIONS)}")
+        elif not isinstance(given, dict):
+            lines.append(f"{path.name}: {section}: stands once; write [{section}] with one pair of brackets")
+        else:
+            part = _part(kind, section, given, place, path.name, lines)
+            if part is not None:
+                parts[section] = part
+    for section in ("mqtt", "influxdb"):
+        if section not in data:
+            lines += [f"{path.name}: {section}: is missing; add [{section}] with url = …, see {EXAMPLE}"]
+    general = cast(General, parts.get("collector") or General.model_validate({}))
+    mqtt, influxdb = cast(Mqtt | None, parts.get("mqtt")), cast(Influxdb | None, parts.get("influxdb"))
+    if influxdb is not None:
+        lines += [f"{path.name}: influxdb.{line}" for line in _lacks(influxdb)]
+    if mqtt is not None and (mqtt.certificate is None) != (mqtt.key is None):
+        lines.append(f"{path.name}: mqtt: certificate and key go together; one of them is missing")
+    if lines or mqtt is None or influxdb is None:
+        raise ConfigError(lines)
+    return Wanted(
+        name=general.name or _host(),
+        group=general.group,
+        data=_data(general.data, folder, place.environment),
+        offline_s=general.offline_s,
+        mqtt=mqtt,
+        influxdb=influxdb,
+        web=cast(Web | None, parts.get("web")),
+        warnings=tuple(place.warnings),
+    )
+
+
+def _part(
+    kind: type[Part], section: str, given: dict[str, Any], place: Place, file: str, lines: list[str]
+) -> Part | None:
+    try:
+        return kind.model_validate(given, context=place)
+    except ValidationError as e:
+        mistakes = from_pydantic(e, section, None, given, kind)
+        lines += [mistake.line(file, {section: given}) for mistake in mistakes]
+        return None
+
+
+def _lacks(influxdb: Influxdb) -> list[str]:
+    if influxdb.version == 1:
+        return [] if influxdb.database else ['database: is missing; version 1 needs database = "…"']
+    if not (influxdb.bucket or influxdb.database):
+        return [f'bucket: is missing; version {influxdb.version} needs bucket = "…"']
+    if influxdb.version == 2 and not influxdb.org:
+        return ['org: is missing; version 2 needs org = "…"']
+    return [] if influxdb.token else ['token: is missing; write token = { file = "influxdb.token" }']
+
+
+def _host() -> str:
+    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()).strip("-")
+    return plain[:64] or "collector"
+
+
+def _data(given: str | None, folder: Path, environment: Mapping[str, str]) -> Path:
+    if given is not None:
+        return folder / Path(given).expanduser()
+    if environment.get("STATE_DIRECTORY"):  # set by systemd's StateDirectory=
+        return Path(environment["STATE_DIRECTORY"].partition(":")[0])
+    if os.geteuid() == 0:
+        return Path("/var/lib/suuaba-collect")
+    state = environment.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local/state") / "suuaba-collect"

@@ -1,0 +1,76 @@
+"""A fleet of simulated stations for the collector: what they publish is written here by hand (json, not our
+encoder), with paho, at least once, as stations do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+BEGAN_S = 60.0
+
+
+def reading(station: str, seq: int, at_ms: int, quantities: int = 4) -> tuple[str, bytes]:
+    """Topic and payload of reading number `seq`; its values follow from the number."""
+    second, ms = divmod(at_ms, 1000)
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{ms:03}Z"
+    values = {
+        f"q{i}": {"raw": seq + i / 8, "value": seq + i / 8 + 0.5, "unit": "mg/L", "flag": 1}
+        for i in range(quantities)
+    }
+    message = {
+        "station": station, "seq": seq, "time": when, "sensor": "s1", "model": "m", "medium": "water",
+        "values": values, "calibration": 0, "clock": "synced",
+    }  # fmt: skip
+    return f"suuaba/1/{station}/reading/s1", json.dumps(message).encode()
+
+
+def status(station: str, records: int) -> tuple[str, bytes]:
+    """A retained status that says: of the numbers up to `records` all were handed over."""
+    health = {"sinks": {"mqtt": {"sent": [0, records, records], "backlog": 0}}, "clock": {"synced": True}}
+    message = {"state": "online", "station": station, "time": "2026-11-23T10:00:00.000Z", "health": health}
+    return f"suuaba/1/{station}/status", json.dumps(message).encode()
+
+
+class Fleet:
+    """Publishes from a client of its own, in its own thread; `wait` until the broker has taken everything."""
+
+    def __init__(self, port: int, name: str = "fleet") -> None:
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5, reconnect_on_failure=True
+        )
+        self._client.reconnect_delay_set(0.05, 0.2)
+        self._client.max_inflight_messages_set(200)
+        self._client.max_queued_messages_set(0)
+        self._taken = threading.Condition()
+        self._owed = 0
+        self._client.on_publish = self._on_publish
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        with self._taken:
+            self._owed += 1
+        self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def wait(self, within_s: float = 60.0) -> None:
+        """Until the broker has acknowledged everything."""
+        with self._taken:
+            assert self._taken.wait_for(lambda: self._owed == 0, within_s), f"{self._owed} not taken"
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_publish(self, *_: Any) -> None:
+        with self._taken:
+            self._owed -= 1
+            self._taken.notify_all()
