@@ -20,7 +20,7 @@ from gateway.clock import Clock
 from gateway.doctor_finding import Finding, in_thread, one_line
 from gateway.doctor_network import check_address
 from gateway.influx import Answer, Door
-from gateway.influx_lines import _tag
+from gateway.influx_lines import escaped
 from gateway.sinks import opened
 
 REQUEST_S = 10.0
@@ -63,7 +63,7 @@ def _write_and_read(station: str, influx: config.Influxdb, at_ms: int, value: in
     try:
         ping = http.request("GET", f"{influx.url.rstrip('/')}/ping")
         version = one_line(ping.headers.get("X-Influxdb-Version", ""), 40)
-        line = f"station,station={_tag(station)},sensor=doctor test={value}i {at_ms}"
+        line = f"station,station={escaped(station)},sensor=doctor test={value}i {at_ms}"
         answer = door.write(line.encode(), "ms")
         if answer.status not in (200, 204):
             return [_not_written(influx, door, answer)]
