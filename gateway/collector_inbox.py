@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ KEEPALIVE_S = 30
 AGAIN_S, AGAIN_CEILING_S = 1, 60
 TOPICS = "suuaba/1/#"
 STATUS = "suuaba/1/+/status"
+SHORT_S, SHORTS = 10.0, 3
+"""So many connections in a row that lasted no longer: somebody takes the session from us."""
 _TAKEN_OVER = 0x8E
 
 
@@ -80,6 +83,8 @@ class Inbox:
         self.broker = broker
         self._connection = 0
         self._known = False
+        self._since_s = 0.0
+        self._short = 0
         self._waiting: deque[Message] = deque()
         self._more = asyncio.Event()
         self._asleep = False
@@ -171,7 +176,8 @@ class Inbox:
         if error is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._down(f"{self.broker.url}: the subscription could not be sent")
             return
-        if not self.connected:
+        self._since_s = time.monotonic()
+        if not self.connected and self._short < SHORTS:
             log.warning("mqtt: connected to %s", self.broker.url)
         self.connected, self.why = True, ""
 
@@ -186,8 +192,13 @@ class Inbox:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        if reason.value == _TAKEN_OVER:
-            self._down(f"another collector is called {self.broker.name!r} too; give each a name of its own")
+        short = time.monotonic() - self._since_s < SHORT_S
+        self._short = self._short + 1 if short else 0
+        if reason.value == _TAKEN_OVER or self._short >= SHORTS:  # Mosquitto mostly hangs up without a word
+            self._down(
+                f"it looks as if another collector were called {self.broker.name!r} too: the broker "
+                "hangs up on one when the other comes; give each a name of its own"
+            )
         else:
             self._down(f"{self.broker.url}: {reason}")
 

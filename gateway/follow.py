@@ -7,10 +7,6 @@
 Every sink has its own follower and its own cursor, so a dead one slows nothing else. An outage is said once
 when it begins and once when it ends: in the log, and as the Events "sink_down" and "sink_up". After a long
 one the newest goes first, and the rest beside it (gateway.backfill). Time is the loop's only.
-
-Full jitter: sleep = random(0, min(cap, base * 2^n)); M. Brooker, "Exponential Backoff And Jitter", AWS
-Architecture Blog, 2015. A far side that was not even there is knocked at meanwhile, which costs two packets;
-when it opens, the next try is at once.
 """
 
 from __future__ import annotations
@@ -20,35 +16,23 @@ import contextlib
 import logging
 import random as _random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from gateway.backfill import Pace, Stretches, end, is_young, live_edge
 from gateway.budget import Budget
 from gateway.dating_release import LOOK_S, Release
 from gateway.errors import Refused, Unreachable
 from gateway.follow_lane import Batch, Journal, Lane
+from gateway.follow_outage import Outage
 from gateway.follow_sink import Progress as Progress
 from gateway.follow_sink import Sink as Sink
 from gateway.model import Body, Event, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 300.0
-LONGEST_RETRY_AFTER_S = 3600.0
-"""A far side that asks for more patience than this is asked again nevertheless."""
-KNOCK_S = 3.0
 GRACE_S = 0.7
 """At the end: how long what is on its way may still be confirmed. A station stops within five seconds."""
 GOODBYE_S = 0.7
 """At the end, after that: how long the sink may take to say goodbye."""
-
-
-@dataclass(slots=True)
-class _Outage:
-    since_s: float
-    of_a_batch: bool
-    """Then a beat does not end it: that batch, or another, must get through."""
 
 
 class Follower:
@@ -78,7 +62,7 @@ class Follower:
         self._history = Stretches(journal, name)
         self._pace = Pace(sink.history_per_s, sink.batch_records)
         self._settled: set[int] = set()  # done before their batch was, and not to go again
-        self._outage: _Outage | None = None
+        self._outage = Outage(journal, name, sink, self._progress, stamp, random)
         self._beat_due_s = 0.0
         self._spent_bytes = 0
         self._counted: tuple[int, int] | None = None
@@ -115,7 +99,9 @@ class Follower:
                 try:
                     await self._round()
                 except Unreachable as e:
-                    await self._pause(self._went_down(e))
+                    flying = self._live.flying or any(lane.flying for lane in self._history.lanes)
+                    backlog = self.progress.backlog
+                    await self._outage.pause(self._outage.went_down(e, backlog, of_a_batch=bool(flying)))
                 finally:
                     self._spend()
         finally:
@@ -144,13 +130,13 @@ class Follower:
         await self._let_go_of_the_past()
         live, history = self._live, self._history.first
         # While a batch waits for the far side, that batch is the probe: a beat must not make it look well.
-        probing = self._outage is not None and self._outage.of_a_batch and (live.flying or history)
+        probing = self._outage.of_a_batch and (live.flying or history)
         every_s = self._beat_every_s()
         if every_s is not None and loop.time() >= self._beat_due_s and not probing:
             self._beat_due_s = loop.time()  # due at once again if it fails
             await self.sink.beat()
             self._beat_due_s = loop.time() + every_s
-            self._came_up()
+            self._outage.came_up(self.progress.backlog)
         await self._fill(live)
         if live.flying:
             await self._land(live)
@@ -212,7 +198,7 @@ class Follower:
 
     async def _fill(self, lane: Lane) -> None:
         """Start what may fly: all batches, or only the first while the far side is away."""
-        while len(lane.flying) < (self.sink.in_flight if self._outage is None else 1):
+        while len(lane.flying) < (self.sink.in_flight if not self._outage.now else 1):
             sink = self.sink
             batch = await lane.read(sink.batch_records, sink.batch_bytes, self._wanted, self._take)
             if batch is None:
@@ -227,7 +213,7 @@ class Follower:
                 self._start(lane, lane.flying[-1])
         for batch in lane.flying:
             self._start(lane, batch)
-            if self._outage is not None:
+            if self._outage.now:
                 break
 
     def _wanted(self, record: Record) -> bool:
@@ -245,7 +231,7 @@ class Follower:
 
     async def _reachable(self) -> bool:
         """Whether the far side is there, as far as can be told without sending anything."""
-        return self._outage is None and (self.sink.beat_s is not None or await self.sink.knock())
+        return not self._outage.now and (self.sink.beat_s is not None or await self.sink.knock())
 
     def _start(self, lane: Lane, batch: Batch) -> asyncio.Task[None]:
         if batch.task is None:
@@ -299,7 +285,7 @@ class Follower:
                 if self.sink.corrects(record.body):
                     self._history.owe(record.seq - 1, record.seq)
         self._finish(lane, head.last_seq)
-        self._came_up()
+        self._outage.came_up(self.progress.backlog)
         for what, detail in self.sink.remarks():
             self._journal.append([Event(self._stamp(), what, {"sink": self.name, **detail})])
 
@@ -333,55 +319,6 @@ class Follower:
             carried_bytes = self.sink.carried_bytes
             self.budget.spend(carried_bytes - self._spent_bytes)
             self._spent_bytes = carried_bytes
-
-    async def _pause(self, pause_s: float) -> None:
-        """Wait so long; no longer when the far side, which was not there at all, opens meanwhile."""
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + pause_s
-        shut = pause_s > KNOCK_S and not await self.sink.knock()
-        while shut and until_s - loop.time() > KNOCK_S:
-            await asyncio.sleep(KNOCK_S * (0.5 + self._random() / 2))
-            if await self.sink.knock():
-                return
-        await asyncio.sleep(max(until_s - loop.time(), 0.0))
-
-    def _went_down(self, e: Unreachable) -> float:
-        """Note the failure; give how long to wait."""
-        progress = self._progress
-        progress.last_error = str(e)
-        pause_s = self._random() * min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(progress.attempts, 30))
-        progress.attempts += 1
-        if e.retry_after_s is not None:
-            # Its own wish, and some jitter, so that many stations do not come back in the same second.
-            pause_s += min(max(e.retry_after_s, 0.0), LONGEST_RETRY_AFTER_S)
-        if self._outage is None:
-            flying = self._live.flying or any(lane.flying for lane in self._history.lanes)
-            self._outage = _Outage(asyncio.get_running_loop().time(), bool(flying))
-            at = self._stamp()
-            progress.down_since_ms = at.utc_ms
-            log.warning("%s: down: %s", self.name, e)
-            detail = {"sink": self.name, "why": str(e), "backlog": self.progress.backlog}
-            self._journal.append([Event(at, "sink_down", detail)])
-        return pause_s
-
-    def _came_up(self) -> None:
-        progress = self._progress
-        if self._outage is None:
-            return
-        down_s = round(asyncio.get_running_loop().time() - self._outage.since_s, 1)
-        backlog = self.progress.backlog
-        log.warning(
-            "%s: up again after %g s and %d attempts; backlog %d",
-            self.name,
-            down_s,
-            progress.attempts,
-            backlog,
-        )
-        detail = {"sink": self.name, "down_s": down_s, "attempts": progress.attempts, "backlog": backlog}
-        self._journal.append([Event(self._stamp(), "sink_up", detail)])
-        self._outage = None
-        progress.down_since_ms = None
-        progress.attempts = 0
 
     def _own_refusal(self, body: Body) -> bool:
         return isinstance(body, Event) and body.what == "refused" and body.detail.get("sink") == self.name

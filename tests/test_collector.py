@@ -472,7 +472,7 @@ def test_a_name_taken_twice_is_said(tmp_path: Path) -> None:
         twin.start()
         try:
             logs = [tmp_path / "c1" / "log", tmp_path / "twin" / "log"]
-            said = "another collector is called 'c1' too; give each a name of its own"
+            said = "it looks as if another collector were called 'c1' too"
             until("the word", lambda: any(log.exists() and said in log.read_text() for log in logs))
         finally:
             twin.end()
