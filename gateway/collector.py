@@ -304,7 +304,7 @@ def make(wanted: Wanted, now_ms: Callable[[], int]) -> Collector:
 async def run(file: Path) -> int:
     """`suuaba collect`: until SIGTERM or SIGINT. Gives the exit code. Raises ConfigError."""
     from gateway.clock import system_ms
-    from gateway.config import systemd_socket
+    from gateway.config_station import systemd_socket
 
     wanted = load(file)
     for line in wanted.warnings:
