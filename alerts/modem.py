@@ -186,6 +186,14 @@ class Modem:
                 size,
             )
 
+    async def network_time(self) -> str:
+        """What it answers to AT+CCLK?; see alerts.modem_time. Raises SmsRetry, SmsFix, SmsRefused."""
+        async with self._turn():
+            await self._session.be_ready()
+            with contextlib.suppress(SmsRefused):
+                await self._session.ask("AT+CTZU=1")  # 3GPP TS 27.007, 8.40: take the time from the network
+            return " ".join(await self._session.ask("AT+CCLK?", "+CCLK:"))
+
     @property
     def identity(self) -> Identity:
         """Who the modem said it is when it was last set up."""

@@ -9,6 +9,8 @@ set (CLOCK_BOOTTIME, clock_gettime(2)). With both a reading is dated again when 
              (adjtimex(2), STA_UNSYNC)
     "rtc"    also a hardware clock that agrees with the system clock
     "trust"  the owner of the station
+    "modem"  the mobile network, by the SMS modem (gateway.clock_modem). The system clock is not set by it;
+             where the kernel is not synchronised, UTC is what the network said and how long that is ago
 
 No source is believed when it says what cannot be: earlier than a time this station was once sure of, or
 `FAR_MS` beyond it. (A receiver of GPS that lost count of the weeks is 1024 of them off, 19.6 years: the week
@@ -37,7 +39,7 @@ from gateway.model import Stamp
 
 log = logging.getLogger(__name__)
 
-Source = Literal["ntp", "rtc", "trust"]
+Source = Literal["ntp", "rtc", "trust", "modem"]
 
 BUILT_MS = 1_735_689_600_000
 """2025-01-01: no station was ever read before; raise it now and then."""
@@ -45,6 +47,8 @@ FAR_MS = 15 * 365 * 86_400_000
 """A clock that is further ahead of what was sure is wrong, however sure it is of itself."""
 CORRECTION_MS = 86_400_000
 """So much a source may take back of what it said before."""
+TOLD_APART_MS = 3000
+"""A modem's network that says again what it said does not move the clock back and forth by less than this."""
 STEP_MS = 500
 """A jump of the system clock that is said, as an event."""
 NOTICE_MS = 20
@@ -57,7 +61,10 @@ RTC_ASK_AGAIN_MS = 600_000
 RTC_APART_S = 5.0
 RTC_DRIFT = 200e-6
 """How far a hardware clock may be from a system clock that was set by it at boot."""
-RTC = Path("/sys/class/rtc/rtc0/since_epoch")  # Linux, Documentation/ABI/testing/sysfs-class-rtc
+RTC = Path("/sys/class/rtc")
+"""Linux, Documentation/ABI/testing/sysfs-class-rtc: since_epoch; hctosys is 1 where the kernel set its clock
+by this one at boot.
+"""
 
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIMEX_BYTES = (
@@ -83,7 +90,10 @@ class Memory(Protocol):
 
 
 class Machine:
-    """The machine's own clocks; a test brings others."""
+    """The machine's own clocks; a test brings others. `rtc` is where the kernel shows its hardware clocks."""
+
+    def __init__(self, rtc: Path = RTC) -> None:
+        self._rtc = rtc
 
     def boot(self) -> str:
         return boot_id()
@@ -103,10 +113,10 @@ class Machine:
 
     def rtc_s(self) -> float | None:
         """UTC of the hardware clock; None where there is none."""
-        try:
-            return float(RTC.read_text(encoding="ascii")) + 0.5
-        except (OSError, ValueError):
-            return None
+        for clock in sorted(self._rtc.glob("rtc*"), key=lambda c: (_text(c / "hctosys") != "1", c.name)):
+            if (said := _text(clock / "since_epoch")).isdecimal():
+                return int(said) + 0.5
+        return None
 
 
 class Clock:
@@ -128,10 +138,14 @@ class Clock:
         self._first_ms = self._machine.read_ms()[1]
         self._rtc_asked_ms: int | None = None
         self._rtc_agrees = False
+        self._told_offset_ms: int | None = None
+        self._kernel = (False, -ASK_AGAIN_MS)  # whether it was synchronised, and when it was asked
 
     def stamp(self) -> Stamp:
         """Now. Does not block."""
         utc_ms, mono_ms = self._machine.read_ms()
+        if self._told_offset_ms is not None and not self._kernel_synced(mono_ms):
+            utc_ms = mono_ms + self._told_offset_ms
         offset_ms = utc_ms - mono_ms
         last_ms = self._offset_ms
         if (
@@ -150,7 +164,33 @@ class Clock:
             return Stamp(utc_ms, self.boot, mono_ms, True)
         return Stamp(self._best_ms(utc_ms, mono_ms), self.boot, mono_ms, False)
 
+    def tell(self, utc_ms: int) -> str:
+        """What the modem's network says that it is now. Gives why that is not believed, or ""."""
+        mono_ms = self._machine.read_ms()[1]
+        offset_ms, told_ms = utc_ms - mono_ms, self._told_offset_ms
+        known_ms, least_ms = self._known_ms(mono_ms), self._least_ms(mono_ms)
+        if not self._can_be(utc_ms, known_ms, least_ms):
+            sure = _date(least_ms if known_ms is None else known_ms)
+            return f"it says {_date(utc_ms)}, and this station was sure of {sure}"
+        if told_ms is None or abs(offset_ms - told_ms) > TOLD_APART_MS:
+            self._told_offset_ms, self._offset_ms = offset_ms, None  # so this is no step of the system clock
+            step = {} if told_ms is None else {"step_ms": offset_ms - told_ms}
+            self._note("clock_told", {"by": "modem", "utc_ms": utc_ms, **step})
+        return ""
+
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _kernel_synced(self, mono_ms: int) -> bool:
+        """Asked now and then: a system call per reading would cost more than the reading."""
+        if mono_ms - self._kernel[1] >= ASK_AGAIN_MS:
+            self._kernel = (self._machine.synced(), mono_ms)
+        return self._kernel[0]
+
+    @staticmethod
+    def _can_be(utc_ms: int, known_ms: int | None, least_ms: int) -> bool:
+        if known_ms is None:
+            return max(least_ms - CORRECTION_MS, BUILT_MS) <= utc_ms <= least_ms + FAR_MS
+        return abs(utc_ms - known_ms) <= CORRECTION_MS
 
     def _ask(self, utc_ms: int, mono_ms: int, step_ms: int) -> None:
         """Ask the source whether the system clock is right, and look whether that can be."""
@@ -158,10 +198,8 @@ class Clock:
         known_ms, least_ms = self._known_ms(mono_ms), self._least_ms(mono_ms)
         if self.source == "trust":
             can_be = BUILT_MS <= utc_ms <= least_ms + FAR_MS
-        elif known_ms is None:
-            can_be = max(least_ms - CORRECTION_MS, BUILT_MS) <= utc_ms <= least_ms + FAR_MS
         else:
-            can_be = abs(utc_ms - known_ms) <= CORRECTION_MS
+            can_be = self._can_be(utc_ms, known_ms, least_ms)
         self.synced = said and can_be
         if not said or can_be:
             self.doubt = None
@@ -175,6 +213,8 @@ class Clock:
     def _says_so(self, utc_ms: int, mono_ms: int, step_ms: int) -> bool:
         if self.source == "trust" or self._machine.synced():
             return True
+        if self.source == "modem":
+            return self._told_offset_ms is not None
         if self.source != "rtc":
             return False
         asked_ms = self._rtc_asked_ms
@@ -229,6 +269,13 @@ def kernel_synced() -> bool:
         return False
     status = int.from_bytes(timex.raw[_STATUS_AT : _STATUS_AT + 4], "little", signed=True)
     return not status & _STA_UNSYNC
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):  # a hardware clock that answers nothing: EIO
+        return ""
 
 
 def _date(utc_ms: int) -> str:

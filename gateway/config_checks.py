@@ -239,6 +239,12 @@ def _tiers(draft: Draft, index: int, rule: Rule) -> None:
 
 def _sms(draft: Draft) -> None:
     asked = draft.data.get("sms")
+    if draft.clock is not None and draft.clock.source == "modem":
+        if not (isinstance(asked, dict) and "modem" in asked):
+            text = '"modem" asks the SMS modem, and there is none; add [sms] with modem, or write "ntp"'
+            draft.at("clock").complain("source", text)
+        if draft.sms is None or draft.sms.modem is None:
+            draft.clock = draft.clock.model_copy(update={"source": "ntp"})
     if draft.sms is not None and isinstance(asked, dict) and not {"modem", "provider"} & asked.keys():
         text = 'is missing, and so is provider; add modem = "/dev/serial/by-path/…"'
         draft.at("sms").complain("modem", text)

@@ -48,8 +48,10 @@ class Journal(Part):
 class Clock(Part):
     """[clock]: who says that the system clock is right, and how long readings wait for it."""
 
-    source: Literal["ntp", "rtc", "trust"] = "ntp"
-    """The kernel's word; a hardware clock's too; or the owner's."""
+    source: Literal["ntp", "rtc", "trust", "modem"] = "ntp"
+    """The kernel's word; a hardware clock's too; the owner's; or the mobile network's, by the SMS modem."""
+    modem_time: Literal["local", "utc"] = "local"
+    """What the modem's AT+CCLK? gives; the standard says local time, and some modems give UTC."""
     hold_s: Annotated[float, words.within("0 s", "30 d")] = Field(3600.0, alias="hold")
     """How long a sink waits for the right time of what was read; then it gets it undated."""
 

@@ -95,7 +95,9 @@ class DatingFold:
 
     name = "dating"
 
-    def __init__(self) -> None:
+    def __init__(self, error_ms: int = ERROR_MS) -> None:
+        self.error_ms = error_ms
+        """What a right clock may be off; more where a mobile network tells the time."""
         self.learned = asyncio.Event()
         self._boots: list[Boot] = []
         self._notes: list[tuple[str, dict[str, Any]]] = []
@@ -135,7 +137,9 @@ class DatingFold:
         self._notes.clear()
         boot = self._boots[-1] if self._boots else None
         if at.synced and boot is not None and boot.id == at.boot and boot.from_ms is None and not said:
-            copy = DatingFold()  # what is said is stepped, and only that changes what is remembered
+            copy = DatingFold(
+                self.error_ms
+            )  # what is said is stepped, and only that changes what is remembered
             copy.restore(self.save())
             said += copy._set(copy._boots[-1], at, 0)
         return said
@@ -154,14 +158,14 @@ class DatingFold:
     def date(self, stamp: Stamp, sink: str = "") -> Dated:
         """When the moment of a stamp was, as well as it is known; for this sink."""
         if stamp.synced:
-            return Dated(stamp.utc_ms, "synced", ERROR_MS)
+            return Dated(stamp.utc_ms, "synced", self.error_ms)
         boot = self._find(stamp.boot)
         if boot is None:
             return Dated(stamp.utc_ms, "unknown", FAR_MS)
         mono_ms = stamp.mono_ms
         if boot.from_ms is not None and mono_ms > boot.from_ms:  # stamped with the best that was known
             since_ms = mono_ms - _right_before(boot, mono_ms)
-            return Dated(stamp.utc_ms, "dated", ERROR_MS + round(DRIFT * since_ms))
+            return Dated(stamp.utc_ms, "dated", self.error_ms + round(DRIFT * since_ms))
         if boot.offset_ms is None or sink in boot.gone:
             least_ms = boot.least_ms + mono_ms
             off_ms = max(stamp.utc_ms - least_ms, least_ms + FAR_MS - stamp.utc_ms) + boot.slip_ms
@@ -219,7 +223,7 @@ class DatingFold:
             new = Boot(boot, BUILT_MS, 0, sure=False)
         else:
             right_ms = 0 if before.from_ms is None else before.periods[-1][1]
-            slip_ms = ERROR_MS if before.from_ms is not None else before.slip_ms
+            slip_ms = self.error_ms if before.from_ms is not None else before.slip_ms
             slip_ms += round(DRIFT * (before.last_ms - right_ms))
             sure = before.sure or before.from_ms is not None
             new = Boot(boot, max(_end_ms(before), BUILT_MS), slip_ms, sure)
@@ -243,12 +247,12 @@ class DatingFold:
         ran_ms = at.mono_ms + sum(earlier.last_ms for earlier in open_boots)
         for earlier in open_boots:  # the last first
             latest_ms -= earlier.last_ms
-            _estimate(earlier, latest_ms, ERROR_MS + round(DRIFT * ran_ms))
+            _estimate(earlier, latest_ms, self.error_ms + round(DRIFT * ran_ms))
             earlier.learned_seq = seq
             news.append(_clock_set(earlier, at, "estimated"))
         news.reverse()
         boot.from_ms, boot.offset_ms, boot.learned_seq = at.mono_ms, offset_ms, seq
-        boot.uncertainty_ms = ERROR_MS
+        boot.uncertainty_ms = self.error_ms
         if boot.unsure:
             if abs(boot.seemed_ms - offset_ms) <= SLEW_MS:
                 boot.uncertainty_ms += SLEW_MS

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 from msgspec.structs import replace
 
 from gateway.clock import FAR_MS
-from gateway.dating import Dated, DatingFold
+from gateway.dating import ERROR_MS, Dated, DatingFold
 from gateway.model import Average, Body, Event, Flag, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,9 @@ class Release:
         """The record as the sink may have it; None while it must wait, and all that come behind it."""
         body = record.body
         if body.at.synced:
+            if self._fold.error_ms > ERROR_MS:  # the source is right only to seconds: said with each point
+                dated = Dated(body.at.utc_ms, "dated", self._fold.error_ms)
+                record = Record(record.seq, redated(body, dated))
             return record if type(body) is Reading else self._corrected(record)
         dated = self._fold.date(body.at, self._sink)
         if dated.rests_on > self._safe_seq or self._must_wait(body.at, dated):

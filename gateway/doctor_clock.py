@@ -30,6 +30,8 @@ async def check_clock(
     elif at.synced:
         by = "the kernel's clock is disciplined" if synced else f'by [clock] source = "{source}"'
         found.append(Finding("clock", "", "ok", f"right: {by}"))
+    elif source == "modem":
+        found.append(_by_modem(evidence, hold))
     elif source == "rtc" and rtc_s is None:
         remedy = 'add one (dtoverlay=i2c-rtc), or write [clock] source = "ntp"'
         found.append(Finding("clock", "", "failure", "there is no hardware clock, and no NTP", remedy))
@@ -44,6 +46,15 @@ async def check_clock(
         found.append(Finding("clock", "", "warning", text, remedy))
     found.append(_rtc(rtc_s, at.utc_ms / 1000 if at.synced else None))
     return found
+
+
+def _by_modem(evidence: Evidence, hold: str) -> Finding:
+    """The service asks the modem; here only its word counts."""
+    told, now = evidence.told, evidence.now
+    if told is not None and now is not None and told.at.boot == now.boot:
+        return Finding("clock", "", "ok", "told by the mobile network, to within some seconds")
+    text = f"the mobile network has not told the time since this machine started; {hold}"
+    return Finding("clock", "", "warning", text, "see the modem's lines; not every network tells the time")
 
 
 def _rtc(rtc_s: float | None, right_s: float | None) -> Finding:

@@ -56,6 +56,8 @@ class Evidence:
     """The last Event "sensor" of each, without those from before its last reading."""
     modem: dict[str, Any] = field(default_factory=dict)
     """The last Event "modem"."""
+    told: Event | None = None
+    """The last time that a modem's network told the clock."""
     sinks: dict[str, Event] = field(default_factory=dict)
     """The last Event "sink_down" or "sink_up" of each."""
     losses: list[Event] = field(default_factory=list)
@@ -207,6 +209,9 @@ def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
     elif what in ("sink_down", "sink_up"):
         if key not in found.sinks or _newer(event.at, found.sinks[key].at):
             found.sinks[key] = event
+    elif what == "clock_told":
+        if found.told is None or _newer(event.at, found.told.at):
+            found.told = event
     elif what == "loss":
         found.losses.append(event)
     elif what == "journal_unreadable":

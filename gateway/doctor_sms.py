@@ -12,8 +12,11 @@ import re
 from collections.abc import Sequence
 
 from alerts.cms import SmsError
-from alerts.modem import Waits
+from alerts.modem import Modem, Waits
+from alerts.modem_time import UNCERTAINTY_S, NoTime
 from gateway import config
+from gateway.clock import Machine, kernel_synced
+from gateway.clock_modem import ModemTime
 from gateway.doctor_finding import Finding, one_line
 from gateway.doctor_journal import Evidence
 from gateway.doctor_ports import check_port
@@ -21,6 +24,7 @@ from gateway.sms import modem_of, provider_of
 
 MODEM_WITHIN_S = 30.0
 PROVIDER_WITHIN_S = 15.0
+TIME_WITHIN_S = 12.0
 LOW_BALANCE = 50.0
 _SIGNAL = ((-75, "very good"), (-85, "good"), (-95, "fair"), (-105, "weak"))
 """Lower ends in dBm. Words of our own: no standard has them."""
@@ -45,6 +49,9 @@ async def check_modem(wanted: config.Station, evidence: Evidence) -> Sequence[Fi
         return [*found, Finding("modem", "", "failure", text, "switch its power off and on")]
     except SmsError as e:
         return [*found, Finding("modem", _about(e), "failure", e.meaning, _helps(e))]
+    else:
+        if wanted.clock.source == "modem":
+            found.append(await _time(modem, wanted))
     finally:
         modem.close()
     who = modem.identity
@@ -134,6 +141,27 @@ def _journaled(evidence: Evidence) -> Finding:
     return Finding(
         "modem", "", "failure", f"the service says: {state}: {why}", "see alerts/README.md, The modem"
     )
+
+
+async def _time(modem: Modem, wanted: config.Station) -> Finding:
+    """What the mobile network says the time is, beside the machine's own where that is right."""
+    meaning = wanted.clock.modem_time
+    try:
+        async with asyncio.timeout(TIME_WITHIN_S):
+            said = await ModemTime(modem, lambda _: "", meaning).ask()
+    except (SmsError, NoTime, TimeoutError) as e:
+        remedy = 'not every network tells the time; try another SIM, or [clock] source = "rtc"'
+        return Finding("modem", "time", "failure", one_line(e) or "no answer", remedy)
+    zone = f"UTC{said.zone_min / 60:+g} h"
+    if not kernel_synced():
+        return Finding("modem", "time", "ok", f"the network tells it ({zone}); nothing here to compare with")
+    off_s = (said.utc_ms - Machine().read_ms()[0]) / 1000
+    if abs(off_s) <= 2 * UNCERTAINTY_S:
+        return Finding("modem", "time", "ok", f"the network tells it, {off_s:+.0f} s from NTP ({zone})")
+    other = "utc" if meaning == "local" else "local"
+    by_zone = abs(abs(off_s) - abs(said.zone_min) * 60) <= 2 * UNCERTAINTY_S
+    remedy = f'write [clock] modem_time = "{other}"' if by_zone else "do not use this network's time"
+    return Finding("modem", "time", "failure", f"{off_s:+.0f} s from NTP ({zone})", remedy)
 
 
 def _signal(dbm: int | None) -> Finding:

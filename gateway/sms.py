@@ -34,6 +34,7 @@ from alerts.pdu import NumberError, normalise
 from drivers.link import Line, Link
 from gateway.alarms import AlarmFold
 from gateway.alarms_sender import JournalDoor, SmsSender
+from gateway.clock_modem import ModemTime
 from gateway.model import Event, Stamp
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class SmsService:
         fold: AlarmFold,
         stamp: Callable[[], Stamp],
         beat: Callable[[float], None] = lambda _: None,
+        tell: Callable[[int], str] = lambda _: "",
     ) -> None:
         self.desk: SmsDesk | None = None
         self.tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
@@ -260,6 +262,8 @@ class SmsService:
             salt = _salt(wanted.data)
             self.desk = SmsDesk(journal, fold, modem, stamp, salt=salt, sender=sender, beat=beat)
             self.tasks["sms.inbox"] = self.desk.run
+            if wanted.clock.source == "modem":
+                self.tasks["clock.modem"] = ModemTime(modem, tell, wanted.clock.modem_time).run
 
     def health(self) -> dict[str, Any]:
         """For the status message."""

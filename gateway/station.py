@@ -27,10 +27,11 @@ from gateway.bus import Bus, Sensor
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
 from gateway.clock import Clock
+from gateway.clock_modem import UNCERTAINTY_MS
 from gateway.config_apart import Reading
 from gateway.config_station import systemd_socket
 from gateway.control import Answer, ControlDoor, Request, Verb
-from gateway.dating import DatingFold
+from gateway.dating import ERROR_MS, DatingFold
 from gateway.dating_release import Release
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
@@ -72,7 +73,7 @@ class Station:
         """`say`: a demo's voice; its page takes another port where its own is taken."""
         self.config = wanted
         self.embedded_port = embedded_port
-        self.dating = DatingFold()
+        self.dating = DatingFold(UNCERTAINTY_MS if wanted.clock.source == "modem" else ERROR_MS)
         self.clock = Clock(wanted.clock.source, memory=self.dating)
         self.pulse = Pulse()
         self.alarms = AlarmFold(watch(wanted))
@@ -236,7 +237,7 @@ class Station:
         from gateway.sms import SmsService
 
         beat = _Beat(self.pulse, "sms")
-        return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat)
+        return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat, self.clock.tell)
 
     def _page(self, say: Callable[[str], object] | None) -> Page | None:
         """The page; imported only for a station that has one."""

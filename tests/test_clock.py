@@ -198,17 +198,39 @@ def test_the_hardware_clock_is_a_source_when_asked_for() -> None:
     assert not station.read().body.at.synced, "the system clock left the hardware clock"
 
 
-@pytest.mark.parametrize("text", ["", "nonsense\n"])
-def test_a_hardware_clock_that_says_nothing_is_none(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "since_epoch"
-    monkeypatch.setattr("gateway.clock.RTC", file)
-    assert Machine().rtc_s() is None
-    file.write_text(text)
-    assert Machine().rtc_s() is None
-    file.write_text("1795428000\n")
-    assert Machine().rtc_s() == 1795428000.5
+def hardware_clock(folder: Path, name: str, since_epoch: str, hctosys: str = "0") -> None:
+    """A hardware clock as the kernel shows it (Documentation/ABI/testing/sysfs-class-rtc)."""
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "since_epoch").write_text(since_epoch)
+    (folder / name / "hctosys").write_text(f"{hctosys}\n")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense\n", "-5\n", "\u0664\n"])
+def test_a_hardware_clock_that_says_nothing_is_none(text: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert machine.rtc_s() is None
+    hardware_clock(tmp_path, "rtc0", text)
+    assert machine.rtc_s() is None
+    hardware_clock(tmp_path, "rtc0", "1795428000\n")
+    assert machine.rtc_s() == 1795428000.5
+
+
+def test_of_several_hardware_clocks_the_one_that_set_the_system(tmp_path: Path) -> None:
+    """A Raspberry Pi 5 has one of its own without a battery, and the one on I2C beside it."""
+    hardware_clock(tmp_path, "rtc0", "100\n")
+    hardware_clock(tmp_path, "rtc1", "1795428000\n", "1")
+    assert Machine(tmp_path).rtc_s() == 1795428000.5
+    hardware_clock(tmp_path, "rtc1", "", "1")
+    assert Machine(tmp_path).rtc_s() == 100.5
+
+
+def test_this_machines_hardware_clock_is_read_as_the_kernel_shows_it() -> None:
+    """Where there is one; a machine without (a container) has none to read."""
+    shown = sorted(Path("/sys/class/rtc").glob("rtc*/since_epoch"))
+    said = Machine().rtc_s()
+    assert (said is None) == (not shown)
+    if said is not None:
+        assert min(abs(float(file.read_text()) - said) for file in shown) < 5
 
 
 def test_the_owners_word_moves_the_clock_both_ways() -> None:

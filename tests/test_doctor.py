@@ -29,9 +29,8 @@ HEAD = """
 [station]
 id = "{id}"
 data = "{data}"
-[clock]
-source = "trust"
 """
+TRUST = '[clock]\nsource = "trust"\n'
 DUST = """
 [[sensor]]
 id = "dust1"
@@ -42,11 +41,11 @@ every = "1 s"
 
 
 def station(
-    folder: Path, text: str = "", *, port: str = "/dev/serial/by-path/nothing", name: str = "doc-1"
+    folder: Path, text: str = "", *, port: str = "/dev/serial/by-path/nothing", clock: str = ""
 ) -> Path:
     """A station.toml with one sensor on that port, and what else the text says."""
     file = folder / "station.toml"
-    head = HEAD.format(id=name, data=folder / "data")
+    head = HEAD.format(id="doc-1", data=folder / "data") + (clock or TRUST)
     file.write_text(head + DUST.format(port=port) + text, encoding="utf-8")
     return file
 
@@ -498,12 +497,12 @@ def test_version_2_by_script(tmp_path: Path, web: Any) -> None:
 # ── modem and contacts ──────────────────────────────────────────────────────────────────────────
 
 
-def modem(folder: Path, emulated: ModemEmulator, more: str = "") -> list[Finding]:
+def modem(folder: Path, emulated: ModemEmulator, more: str = "", *, clock: str = "") -> list[Finding]:
     async def scenario() -> list[Finding]:
         port = PtyPort([emulated], link_path=folder / "modem", line=Line(115200))
         await port.start()
         try:
-            file = station(folder, f'[sms]\nmodem = "{folder}/modem"\n{more}')
+            file = station(folder, f'[sms]\nmodem = "{folder}/modem"\n{more}', clock=clock)
             return await doctor.examine(config.load(file, lenient=True))
         finally:
             await port.stop()

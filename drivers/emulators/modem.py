@@ -71,6 +71,8 @@ class ModemEmulator(SimAndNetwork):
         self.operator = "BEELINE KG"
         self.offers_ds = (0, 1, 2)
         self.refuse_echo_off = False
+        self.network_clock: Callable[[], str] | None = None
+        """What AT+CCLK? gives, without quotes; None: ERROR."""
         self.garbage = b""
         """Put in front of every answer."""
         self.deaf_until = ""
@@ -193,7 +195,7 @@ class ModemEmulator(SimAndNetwork):
                 self._need_sim()
             return ABOUT[name]
         for names, handler in (
-            (("E", "Z", "V", "Q", "&F", "+CMEE", "+CFUN", "+CSCS", "+CBC"), self._general),
+            (("E", "Z", "V", "Q", "&F", "+CMEE", "+CFUN", "+CSCS", "+CBC", "+CTZU", "+CCLK"), self._general),
             (("+CPIN", "+CPINR"), self._pin),
             (("+CSQ", "+CREG", "+CGREG", "+CEREG", "+COPS"), self._network),
             (("+CMGF", "+CSCA", "+CNMI", "+CSMS", "+CPMS"), self._sms_settings),
@@ -234,6 +236,10 @@ class ModemEmulator(SimAndNetwork):
             return '+CSCS: ("GSM")' if kind == "=?" else '+CSCS: "GSM"' if kind == "?" else ""
         elif name == "+CBC":
             return "+CBC: 0,100"
+        elif name == "+CCLK":
+            if self.network_clock is None or kind != "?":
+                raise Final
+            return f'+CCLK: "{self.network_clock()}"'
         return ""
 
     def _pin(self, name: str, kind: str, value: str) -> str:
