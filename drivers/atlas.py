@@ -36,6 +36,7 @@ from drivers.base import (
     Quantity,
     RequestRefused,
 )
+from drivers.calibrates import Calibrates
 from drivers.link import Line, Link
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class Driver:
     verified = "frames of the datasheet and of ezo-driver's tests; not yet with hardware"
     minimum_period_s = 1.0
     quantities: tuple[Quantity, ...] = (Quantity("ph", "pH", 3),)
+    calibrates = Calibrates("ph", least=1, most=3, first=7.0, settle_s=10.0)
 
     def __init__(self, address: int | None = None, *, temperature_degc: float | None = None) -> None:
         if address is not None:
@@ -179,6 +181,38 @@ class Driver:
         if [_number(part) for part in slope] == [100.0, 100.0, 0.0]:
             found["calibrated"] = "never"
         return found
+
+    async def calibrate(self, link: Link, nominal: float, value: float) -> dict[str, str]:
+        """Take the point it stands in: near 7 `mid`, which erases the others; below `low`, above `high`.
+
+        Gives what it says of its calibration then. Raises RequestRefused where the circuit does not take it.
+        """
+        await self._attach(link)
+        if not self._started:
+            await self._start(link)
+        await self._compensate(link)
+        point = "mid" if 6.0 <= nominal <= 8.0 else "low" if nominal < 6.0 else "high"
+        before = await self._get(link, "Cal,?", 1)
+        if point != "mid" and before == ["0"]:
+            raise RequestRefused("the circuit wants its middle point (7) first")
+        # Not again by itself where it restarted meanwhile: the technician shall see that first.
+        heard = await self._ask(link, f"Cal,{point},{value:.2f}", READ_WITHIN_S)
+        if heard.end != b"*OK":
+            raise RequestRefused(f"the circuit refuses Cal,{point},{value:.2f}")
+        found = await self.calibration(link)
+        if (found["points"] == "mid") != (point == "mid"):
+            raise InstrumentFault(f"it took the point and says now that it has: {found['points']}")
+        return found
+
+    async def calibration(self, link: Link) -> dict[str, str]:
+        """Which points it has, slopes in % and the offset in mV."""
+        await self._attach(link)
+        if not self._started:
+            await self._start(link)
+        (points,) = await self._get(link, "Cal,?", 1)
+        slope = await self._get(link, "Slope,?", 2)
+        names = ("slope_acid_percent", "slope_base_percent", "offset_mv")
+        return {"points": _POINTS.get(points, points), **dict(zip(names, slope, strict=False))}
 
     async def sleep(self, link: Link) -> None:
         """Let the circuit sleep. The next `read` wakes it."""

@@ -93,7 +93,8 @@ class Instrument(Protocol):
     """A driver's instance for one instrument.
 
     Optional methods, looked up where they exist: `identify(link) -> dict[str, str]` (serial number, firmware,
-    slope; called once when an instrument appears), `sleep(link)`, `wake(link)`, `clean(link)`.
+    slope; called once when an instrument appears), `sleep(link)`, `wake(link)`, `clean(link)`; and for a
+    calibration that the instrument keeps itself what drivers.calibrates names.
 
     Optional attributes, for instruments that share a wire: `answer_s` (the longest an answer may take),
     `took_s` (how long the slowest answer of the last reading took), `answer_within_s` (how long to wait for

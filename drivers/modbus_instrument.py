@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from drivers import modbus
 from drivers.base import InstrumentFault, Measurement, NoAnswer, NotReady, RequestRefused
+from drivers.calibrates import Calibrates
 from drivers.link import Link
 from drivers.profile_plan import FUNCTIONS, judge, plans, quantities
 from drivers.profile_sizes import SIZES
 
 if TYPE_CHECKING:
-    from drivers.profile_format import Identity, Profile, Setting, Step
+    from drivers.profile_format import Calibrate, Identity, Profile, Setting, Step
 
 UNANSWERED = 2
 """Requests in a row without an answer after which the instrument is taken to have lost its power."""
@@ -43,6 +44,11 @@ class ModbusInstrument:
 
     clean: Callable[[Link], Awaitable[None]]
     """There only where the profile says how: make it wipe itself. Blocks for the request, not the wiping."""
+    calibrates: Calibrates
+    """There only where the profile says how, and so are these three: see drivers.calibrates."""
+    calibrate: Callable[[Link, float, float], Awaitable[dict[str, str]]]
+    adjust: Callable[[Link, float, float], Awaitable[dict[str, str]]]
+    calibration: Callable[[Link], Awaitable[dict[str, str]]]
     identify: Callable[[Link], Awaitable[dict[str, str]]]
     """There only where the profile says how: serial number, versions."""
 
@@ -89,6 +95,8 @@ class ModbusInstrument:
         """When its own cleaning interval began, and how long it is."""
         self._clean_until_s = -math.inf
 
+        if profile.calibrate:
+            self._offer_calibration(profile.calibrate)
         if profile.identify:
             self.identify = self._identify
         if profile.clean:
@@ -130,6 +138,29 @@ class ModbusInstrument:
     def late_until_s(self, link: Link) -> float:
         """Loop time until which a late answer may come; asked before, it makes the next request wait."""
         return modbus.late_until_s(link, self.address)
+
+    def _offer_calibration(self, asked: Calibrate) -> None:
+        """See drivers.calibrates."""
+        from drivers.modbus_calibrate import Wire, calibrates
+
+        def wire(link: Link) -> Wire:
+            return Wire(asked, link, self.address, self.answer_s, self._gap_s)
+
+        async def calibrate(link: Link, nominal: float, value: float) -> dict[str, str]:
+            return await wire(link).take(nominal)
+
+        async def adjust(link: Link, slope: float, offset: float) -> dict[str, str]:
+            return await wire(link).adjust(slope, offset)
+
+        async def calibration(link: Link) -> dict[str, str]:
+            return await wire(link).says()
+
+        self.calibrates = calibrates(asked)
+        self.calibration = calibration
+        if self.calibrates.way == "points":
+            self.calibrate = calibrate
+        else:
+            self.adjust = adjust
 
     # ── the life of an instrument ──────────────────────────────────────────────────────────────────────────
 

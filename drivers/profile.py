@@ -62,6 +62,7 @@ def _checked(file: Path, text: bytes) -> Profile:
     see = "a profile is short: see drivers/README.md"
     profile = parse(file, text, Profile, see=see, error=BadProfile)
     mistakes = [*_wrong_registers(profile), *_wrong_status(profile), *_wrong_sequences(profile)]
+    mistakes += _wrong_calibrate(profile)
     if profile.model != file.stem:
         what = f"{profile.model!r} is not the file's name"
         mistakes.append(("model", what, f"name the file {profile.model}.toml, or write {file.stem!r}"))
@@ -164,3 +165,30 @@ def _wrong_sequences(p: Profile) -> Iterator[Mistake]:
             )
         if setting.cleans_every_s and p.clean is None:
             yield f"{key}.cleans_every_s", "there is no [clean]", "say in [clean] how long a cleaning takes"
+
+
+def _wrong_calibrate(p: Profile) -> Iterator[Mistake]:
+    c = p.calibrate
+    if c is None:
+        return
+    measured = [r.quantity for r in p.registers]
+    if c.quantity not in measured:
+        yield (
+            "calibrate.quantity",
+            f"no register measures {c.quantity!r}",
+            f"there are: {', '.join(measured)}",
+        )
+    ways = [bool(c.point), c.value is not None, c.coefficients is not None]
+    if sum(ways) != 1:
+        what = f"has {sum(ways)} ways"
+        yield "calibrate", what, "write exactly one of: [[calibrate.point]], value, coefficients"
+    if c.least > c.most:
+        yield "calibrate.least", f"is more than most ({c.most})", "write the smaller number"
+    standards = {round(s, 2) for s in c.standards}
+    for number, taken in enumerate(c.point, 1):
+        if round(taken.standard, 2) not in standards:
+            yield f"calibrate.point {number}.standard", "is not one of standards", "write it there too"
+        if taken.function == 6 and len(taken.words) != 1:
+            yield f"calibrate.point {number}.words", "function 6 writes one word", "write function = 16"
+        if any(not 0 <= word <= 0xFFFF for word in taken.words):
+            yield f"calibrate.point {number}.words", "a word is 0 to 65535", "compare with the manual"

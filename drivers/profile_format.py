@@ -238,6 +238,47 @@ class Setting(Part):
     ] = None
 
 
+class Taken(Part):
+    """Where a calibration point is written."""
+
+    standard: Annotated[float, _says("the number on the standard's bottle")]
+    address: _Address
+    words: Annotated[list[int], _says("what is written, 0 to 65535 each", min_length=1, max_length=4)]
+    function: _Function = 6
+
+
+class Verdict(Part):
+    """The register in which the instrument says what it thinks of a calibration."""
+
+    address: _Address
+    format: _Format = "first-byte"
+    order: _Order = "ABCD"
+    good: Annotated[list[int], _says("values that mean it is in force", min_length=1, max_length=8)] = [0]
+    pending: Annotated[list[int], _says("values that mean points are missing", max_length=8)] = []
+    values: Annotated[_Words, _says('what the others mean: { 1 = "wrong buffers" }')] = {}
+
+
+class Calibrate(Part):
+    """How the instrument is calibrated over its wire: exactly one of point, value and coefficients."""
+
+    quantity: _Name
+    standards: Annotated[list[float], _says("the bottles it knows: [4.00, 6.86, 9.18]", max_length=8)] = []
+    least: Annotated[int, _says("points it takes at least", ge=1, le=8)] = 1
+    most: Annotated[int, _says("points it takes at most", ge=1, le=8)] = 3
+    settle_s: Annotated[_Seconds, _says("seconds it wants to stand in a standard")] = 0.0
+    point: Annotated[list[Taken], _says("for each standard what is written where", max_length=8)] = []
+    value: Annotated[
+        _Address | None, _says("address: the bottle's number is written here (float32), with function 16")
+    ] = None
+    coefficients: Annotated[
+        _Address | None,
+        _says("address of K and B (float32 each): shown = K x raw + B, read and written back changed"),
+    ] = None
+    scale: Annotated[float, _says("our unit / the unit of B: 1000 for mS/cm kept as uS/cm", gt=0)] = 1.0
+    order: _Order = "ABCD"
+    verdict: Verdict | None = None
+
+
 class Profile(Part):
     """A model of Modbus instrument."""
 
@@ -269,3 +310,4 @@ class Profile(Part):
     identify: Annotated[list[Identity], Field(max_length=16)] = []
     clean: Clean | None = None
     setting: Annotated[list[Setting], Field(max_length=8)] = []
+    calibrate: Calibrate | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from gateway.alarms_standing import LastAlarms
 from gateway.alarms_station import OwnWatch
 from gateway.alarms_verb import alarms
 from gateway.bus import Bus, Sensor
+from gateway.calibrate import Desk, Place
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
 from gateway.clock import Clock
@@ -106,7 +108,9 @@ class Station:
         self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
+        self.desk = self._desk()
         self.verbs: dict[str, Verb] = {
+            **self.desk.verbs(),
             "status": self._status,
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
@@ -223,6 +227,23 @@ class Station:
         beat = _Beat(self.pulse, f"bus.{wire.id}")
         return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
 
+    def _desk(self) -> Desk:
+        """Where calibrations are done."""
+        places = {
+            sensor.id: Place(sensor, functools.partial(bus.ask, sensor))
+            for bus in self.buses
+            for sensor in bus.sensors
+        }
+        return Desk(
+            self.config,
+            places,
+            append=self.journal.append,
+            sync=self.journal.sync,
+            stamp=self.clock.stamp,
+            calibrations=self.calibrations,
+            maintenance=self.maintenance,
+        )
+
     def _in_maintenance(self, sensor: str, on: bool) -> None:
         self.calibrations.live(sensor).maintenance = on
 
@@ -261,6 +282,7 @@ class Station:
                     while loop.time() < due_s - TICK_S / 10:
                         await self.journal.more(self.journal.committed_seq)
             self.journal.tick()
+            self.desk.tick()
             silent = self.pulse.silent()
             if silent != silent_before:
                 silent_before = silent

@@ -25,6 +25,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "alarms",
         "sms",
         "averages",
+        "calibrate",
         "ledger",
         "mqtt",
         "influx",
@@ -32,12 +33,32 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "embedded",
         "refused",
     ),
-    ("station", "retry", "sinks", "plan", "field", "demo", "collector", "doctor", "scan", "report", "web"),
+    (
+        "station",
+        "retry",
+        "sinks",
+        "plan",
+        "field",
+        "guide",
+        "demo",
+        "collector",
+        "doctor",
+        "scan",
+        "report",
+        "web",
+    ),
     ("cli",),
 )
 WITH_EMULATORS = ("gateway.demo", "gateway.cli")
 ALERTS_USE = ("drivers.base", "drivers.link", "drivers.datafile")
-SHARED_BY_DRIVERS = ("drivers.base", "drivers.link", "drivers.modbus", "drivers.registers", "drivers.frames")
+SHARED_BY_DRIVERS = (
+    "drivers.base",
+    "drivers.calibrates",
+    "drivers.link",
+    "drivers.modbus",
+    "drivers.registers",
+    "drivers.frames",
+)
 
 
 def imports(module: str, source: str) -> Iterator[str]:

@@ -185,11 +185,17 @@ def test_an_error_byte_comes_with_numbers_that_are_none() -> None:
 def test_calibration_registers() -> None:
     ph = unit_for("yosemitech-y532", 1, river, "ph")
     status = "01 03 0E 00 00 01 86 E2"
+    ph.bath["ph"] = 6.86
     said(ph, "01 10 23 00 00 02 04 1F 85 DB 40 33 A3")  # 6.86
     assert said(ph, status) == framed("01 03 02 02 00")  # fewer than three points
-    for buffer in ("00 00 80 40", "48 E1 12 41"):  # 4.00 and 9.18
+    for buffer in ("00 00 80 40", "48 E1 12 41"):  # 4.00 and 9.18, with the probe still in 6.86
+        assert said(ph, framed(f"01 10 23 00 00 02 04 {buffer}"))
+    assert said(ph, status) == framed("01 03 02 04 00")  # coefficients out of range
+    for truth, buffer in ((6.86, "1F 85 DB 40"), (4.0, "00 00 80 40"), (9.18, "48 E1 12 41")):
+        ph.bath["ph"] = truth
         assert said(ph, framed(f"01 10 23 00 00 02 04 {buffer}"))
     assert said(ph, status) == "01 03 02 00 00 B8 44"
+    ph.bath["ph"] = 6.86
     said(ph, framed("01 10 23 00 00 02 04 00 00 E0 40"))  # 7.00 is no buffer of its
     assert said(ph, status) == framed("01 03 02 01 00")
     assert said(ph, "01 10 30 00 00 01 02 05 00 95 03") == framed("01 10 30 00 00 01")

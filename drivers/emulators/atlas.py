@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from drivers.emulators.base import Answer
+from drivers.emulators.electrode import NERNST_MV, Points, Wear
 
 Sense = Callable[[str, float], float]
 
+_BOTTLES = {"mid": 7.0, "low": 4.0, "high": 10.0}
+"""What the points that it has from the start were taken in."""
 BOOT_S = 1.0
 READ_S = 0.9
 COMMAND_S = 0.3
@@ -23,7 +26,8 @@ class Atlas:
 
     `points` are the calibrated points and outlast a power cut; `temperature_degc` does not. Faults: `tokens`
     (said before the next answer: "*OV", "*UV"), `errors` (so many commands are answered by *ER), `stuck`,
-    `silent`; and `power_cycle`, `power_off`, `power_on`.
+    `silent`; and `power_cycle`, `power_off`, `power_on`. `wear` is the electrode behind it, and `bath` the pH
+    of the bottle it stands in, if any.
     """
 
     def __init__(
@@ -42,7 +46,10 @@ class Atlas:
         self.firmware = firmware
         self.supply_v = supply_v
         self.points: set[str] = set(points)
-        self.slope = slope
+        acid, base, offset_mv = slope
+        self.wear = Wear(acid / 100, base / 100, -offset_mv / NERNST_MV)
+        self.bath: float | None = None
+        self._taken = {name: (self.wear.sees(ph), ph) for name, ph in _BOTTLES.items() if name in points}
         self.continuous_s = continuous_s
         self.response_codes = response_codes
         self.temperature_degc = 25.0
@@ -171,6 +178,7 @@ class Atlas:
             return self._tell(f"?Cal,{len(self.points)}")
         if arguments == ["clear"]:
             self.points.clear()
+            self._taken.clear()
             return self._done(True)
         if (
             len(arguments) != 2
@@ -178,23 +186,31 @@ class Atlas:
             or _number(arguments[1:]) is None
         ):
             return self._done(False)
-        point = arguments[0]
+        point, value = arguments[0], _number(arguments[1:])
+        if value is None:
+            return self._done(False)
         if point == "mid":
             self.points = {"mid"}  # mid erases the others
+            self._taken.clear()
         elif "mid" not in self.points:
             return self._done(False)  # mid must be first
         else:
             self.points.add(point)
+        self._taken[point] = (self._seen(now_s), value)
         return self._done(True, READ_S)
 
     def _tell_slope(self, arguments: list[str], now_s: float) -> list[Answer]:
-        acid, base, offset = self.slope
         if not self.points:
             return self._tell("?Slope,100,100,0")
-        return self._tell(
-            f"?Slope,{acid if 'low' in self.points else 100:.1f},"
-            f"{base if 'high' in self.points else 100:.1f},{offset:.2f}"
-        )
+        seen, ph = self._taken["mid"]
+        slopes = {"low": 100.0, "high": 100.0}
+        for name in slopes:
+            if name in self._taken and self._taken[name][1] != ph:
+                slopes[name] = 100 * (self._taken[name][0] - seen) / (self._taken[name][1] - ph)
+        # the offset is that of the middle point, brought to pH 7 by the slope of its side: assumed
+        side = slopes["low"] if ph > 7 else slopes["high"]
+        offset_mv = -(seen - ph + (ph - 7) * (1 - side / 100)) * NERNST_MV
+        return self._tell(f"?Slope,{slopes['low']:.1f},{slopes['high']:.1f},{offset_mv:.2f}")
 
     def _extend(self, arguments: list[str], now_s: float) -> list[Answer]:
         if arguments == ["?"]:
@@ -229,6 +245,7 @@ class Atlas:
 
     def _factory(self, arguments: list[str], now_s: float) -> list[Answer]:
         self.points.clear()
+        self._taken.clear()
         self.response_codes = True
         self.label = ""
         answers = self._done(True)
@@ -238,9 +255,14 @@ class Atlas:
     def _reading(self, now_s: float) -> tuple[str, float]:
         if self._last is None or not self.stuck:
             lowest, highest = (-1.6, 15.6) if self.extended else (0.001, 14.0)
-            self._last = min(max(self._sense("ph", now_s), lowest), highest)
+            said = Points(sorted(self._taken.values())).says(self._seen(now_s))
+            self._last = min(max(said, lowest), highest)
         text = f"{self._last:.3f}"
         return text, float(text)
+
+    def _seen(self, now_s: float) -> float:
+        """What the electrode gives, as pH of a perfect one."""
+        return self.wear.sees(self._sense("ph", now_s) if self.bath is None else self.bath)
 
     def _tell(self, text: str) -> list[Answer]:
         end = "*OK\r" if self.response_codes else ""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import pairwise
 from typing import ClassVar
 
+from drivers.emulators.electrode import Points, Wear
+from drivers.emulators.modbus_calibrated import Dfrobot, SeeedPh
 from drivers.emulators.modbus_unit import ModbusUnit, Refused, Sense, Spot
 
 
@@ -72,14 +75,35 @@ class Y532(Yosemitech):
         super().__init__(name, address, sense, framing=framing)
         self.put(3, 0x2900, struct.pack("<6f", 6.86, -6.72, 0.04, 6.86, -6.56, -1.04))
         self.put(3, 0x0E00, bytes(2))
-        self._points: list[float] = []
+        self.wear = Wear()
+        self.points = Points()
+        self._taken: dict[float, float] = {}
+
+    def look(self, quantity: str, now_s: float) -> float:
+        truth = super().look(quantity, now_s)
+        return self.points.says(self.wear.sees(truth)) if quantity == "ph" else truth
 
     def write(self, address: int, data: bytes, now_s: float) -> None:
         super().write(address, data, now_s)
         if address == 0x2300 and len(data) == 4:
-            self._points = [*self._points[-2:], struct.unpack("<f", data)[0]]
-            wrong = any(min(abs(p - buffer) for buffer in (4.00, 6.86, 9.18)) > 0.01 for p in self._points)
-            self.put(3, 0x0E00, bytes((1 if wrong else 2 if len(self._points) < 3 else 0, 0)))
+            self._take(struct.unpack("<f", data)[0], self.wear.sees(super().look("ph", now_s)))
+
+    def _take(self, value: float, seen: float) -> None:
+        """Three points, by the buffer they are for; that the third one makes them count is assumed."""
+        nominal = min((4.00, 6.86, 9.18), key=lambda buffer: abs(value - buffer))
+        if abs(value - nominal) > 0.01:
+            self.put(3, 0x0E00, bytes((1, 0)))
+            return
+        self._taken[nominal] = seen
+        if len(self._taken) < 3:
+            self.put(3, 0x0E00, bytes((2, 0)))
+            return
+        seens = [self._taken[buffer] for buffer in (4.00, 6.86, 9.18)]
+        good = all(0.7 * 2.5 < b - a < 1.3 * 2.9 for a, b in pairwise(seens))  # its limits: invented
+        if good:
+            self.points.set((seen, buffer) for buffer, seen in self._taken.items())
+        self.put(3, 0x0E00, bytes((0 if good else 4, 0)))
+        self._taken.clear()
 
 
 class Y510(Yosemitech):
@@ -272,59 +296,6 @@ class AqualaboPheht(Aqualabo):
         Spot("ph", 0x0055, "float32"),
         Spot("orp", 0x0057, "float32"),
     )
-
-
-class SeeedPh(ModbusUnit):
-    model = "seeed-s-ph-01"
-    spots = (
-        Spot("water_temperature", 0x0000, "int16", factor=100, function=4),
-        Spot("ph", 0x0001, "int16", factor=100, function=4),
-    )
-    writable = (0x0020, 0x0030, 0x0031, 0x0032, 0x0200, 0x0201)
-    boot_s = 2.0
-
-    def __init__(self, name: str, address: int, sense: Sense, *, framing: str = "rtu") -> None:
-        super().__init__(name, address, sense, framing=framing)
-        self.put(4, 0x0002, bytes(2))
-        self.memory[3] = self.memory[4]  # functions 3 and 4 read the same
-        for register, value in ((0x20, 0), (0x30, 0), (0x31, 0), (0x32, 0), (0x200, address), (0x201, 3)):
-            self.put(3, register, value.to_bytes(2, "big"))
-
-    def measure(self, function: int, address: int, count: int, now_s: float) -> dict[str, float]:
-        self.put(
-            4, 0x0002, round(59.16 * (7 - self.look("ph", now_s))).to_bytes(2, "big", signed=True)
-        )  # invented
-        return super().measure(4, address, count, now_s)
-
-    def write(self, address: int, data: bytes, now_s: float) -> None:
-        super().write(address, data, now_s)
-        if address in (0x30, 0x31, 0x32) and data == b"\xff\xff":  # takes the point: the raw value is stored
-            self.measure(4, 0, 3, now_s)
-            self.put(3, address, self.memory[4][0x0002])
-
-
-class Dfrobot(ModbusUnit):
-    model = "dfrobot-sen0710"
-    spots = (
-        Spot("turbidity", 0x0000, "uint16", factor=10),
-        Spot("water_temperature", 0x0001, "int16", factor=10),
-    )
-    writable = (0x0050, 0x0051, 0x1010, 0x1011)
-
-    def __init__(self, name: str, address: int, sense: Sense, *, framing: str = "rtu") -> None:
-        super().__init__(name, address, sense, framing=framing)
-        for register in (0x0050, 0x0051):
-            self.put(3, register, bytes(2))
-        self.memory[4] = self.memory[3]
-
-    def measure(self, function: int, address: int, count: int, now_s: float) -> dict[str, float]:
-        return super().measure(3, address, count, now_s)
-
-    def look(self, quantity: str, now_s: float) -> float:
-        register = 0x0050 if quantity == "turbidity" else 0x0051
-        return (
-            super().look(quantity, now_s) + int.from_bytes(self.memory[3][register], "big", signed=True) / 10
-        )
 
 
 class RenkePh(ModbusUnit):

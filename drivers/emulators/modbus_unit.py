@@ -87,6 +87,8 @@ class ModbusUnit:
         self.name = name
         self.address = address
         self.sense = sense
+        self.bath: dict[str, float] = {}
+        """What is in the bottle that it stands in, by quantity; instead of what the world has."""
         self.framing = framing
         self.powered_s = -3600.0
         self.memory: dict[int, dict[int, bytes]] = {3: {}, 4: {}}
@@ -141,6 +143,8 @@ class ModbusUnit:
 
     def look(self, quantity: str, now_s: float) -> float:
         """What the sensor sees."""
+        if quantity in self.bath:
+            return self.bath[quantity]
         try:
             return self.sense(quantity, now_s)
         except KeyError:
