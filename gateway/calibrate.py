@@ -3,6 +3,7 @@
     calibrate_begin   {"sensor", "by", "standards": [{"nominal", "lot", "expires"}], "quantity"}  ─► state
     calibrate_step    {"session", "do": "look" | "take" | "skip", "given": {…}}                   ─► state
     calibrate_finish  {"session", "photo", "note", "spread"}                    ─► {"entry", "versions"}
+    calibrate_by_hand {"sensor", "by", "points": [{"nominal", "reading", …}], …}  ─► the same
     maintenance       {"sensor" or "", "minutes", "by", "why"}                  ─► {"standing"}
 
 These are verbs of the control socket (gateway.control); the page calls the same methods. `look` takes one
@@ -17,7 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers.base import Instrument, InstrumentError, NotReady
@@ -25,6 +26,7 @@ from drivers.calibrates import Calibrates
 from drivers.link import Link
 from gateway import config
 from gateway.bus_sensor import Sensor
+from gateway.calibration import Live
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_points import Plan, StepRefused, Write
 from gateway.calibration_session import Session
@@ -91,6 +93,7 @@ class Desk:
             "calibrate_begin": self._begin_verb,
             "calibrate_step": self._step_verb,
             "calibrate_finish": self._finish_verb,
+            "calibrate_by_hand": self._by_hand_verb,
             "maintenance": self._maintenance_verb,
         }
 
@@ -148,6 +151,33 @@ class Desk:
         async with self._lock:
             running = self._mine(session_id)
             entry, versions = self._close(running, photo=photo, note=note, spread=spread)
+            await self._sync()
+            return {"entry": entry, "versions": versions}
+
+    async def by_hand(self, sensor_id: str, given: Mapping[str, Any], *, by: str) -> dict[str, Any]:
+        """A whole calibration from noted readings: {"points": [{"nominal", "reading", "lot", "expires",
+        "temperature_degc"}], "found", "cleaned", "found_side", "cleaned_side", "adjust", "photo", "note"}.
+
+        The station keeps it: nothing can be written into a probe that no longer stands in its bottle.
+        """
+        async with self._lock:
+            place = self._places.get(sensor_id)
+            if place is None:
+                raise ControlError(f"there is no sensor {sensor_id!r}; there are {', '.join(self._places)}")
+            if self._running is not None and self._running.session.plan.sensor == sensor_id:
+                raise ControlError(f"{self._running.session.by} is calibrating {sensor_id} just now")
+            at = self._stamp()
+            plan = self._plan(place.sensor, str(given.get("quantity", "")), "")
+            plan = replace(plan, calibrates=None)
+            try:
+                session = hand_in(plan, given, by=by, at_ms=at.utc_ms, live=place.sensor.live, at=at)
+            except StepRefused as e:
+                raise ControlError(str(e)) from e
+            running = _Running("", session, place, 0.0, ends_maintenance=False)
+            photo, note = str(given.get("photo", "")), str(given.get("note", ""))
+            entry, versions = self._close(
+                running, photo=photo, note=note, spread=given.get("spread") is not False
+            )
             await self._sync()
             return {"entry": entry, "versions": versions}
 
@@ -273,7 +303,8 @@ class Desk:
         entry, versions = session.finish(at.utc_ms, photo=photo, note=note, spread=spread)
         events = [correction(version, at) for version in versions]
         self._append([*events, Event(at, "calibrated", entry)])
-        self._running = None
+        if running is self._running:
+            self._running = None
         if running.ends_maintenance:
             self._say_maintenance(sensor.id, 0, session.by, "calibration")
         sensor.identified = False  # its slope may be another now
@@ -310,9 +341,46 @@ class Desk:
             spread=spread is not False,
         )
 
+    async def _by_hand_verb(self, request: Request) -> Answer:
+        by = request.text("by", request.by)
+        return await self.by_hand(request.text("sensor"), request.body, by=by)
+
     async def _maintenance_verb(self, request: Request) -> Answer:
         minutes, by = request.number("minutes"), request.text("by", request.by)
         return await self.maintain(request.text("sensor", ""), minutes, by=by, why=request.text("why", ""))
+
+
+def hand_in(plan: Plan, given: Mapping[str, Any], *, by: str, at_ms: int, live: Live, at: Stamp) -> Session:
+    """A session that has gone through all its steps with noted readings. Raises StepRefused."""
+    points = given.get("points")
+    if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
+        raise StepRefused(
+            "standards", 'points: a list such as [{"nominal": 7.00, "reading": 7.08}] is needed'
+        )
+    session = Session(plan, points, by=by, began_ms=at_ms, by_hand=True)
+
+    def see(reading: object, degc: object = None) -> None:
+        if isinstance(reading, bool) or not isinstance(reading, int | float) or not abs(reading) < 1e6:
+            raise StepRefused("number", f"{reading!r} is no reading")
+        value = float(reading)
+        if plan.quantity in live.of:
+            value, _ = live.of[plan.quantity]({plan.quantity: value}, at)
+        session.see(float(reading), value, 0.0, float(degc) if isinstance(degc, int | float) else None)
+
+    for name in ("found", "cleaned"):
+        if given.get(name) is None:
+            session.skip()
+            continue
+        see(given[name])
+        session.take({"side": given.get(f"{name}_side")})
+    for point in points:
+        see(point.get("reading"), point.get("temperature_degc"))
+        session.take({key: point[key] for key in _OF_A_POINT if key in point})
+    session.take({"adjust": given.get("adjust", True)})
+    return session
+
+
+_OF_A_POINT = ("temperature_degc", "lot", "expires", "value", "anyway")
 
 
 async def _read(instrument: Instrument, link: Link) -> Any:

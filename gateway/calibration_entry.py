@@ -34,6 +34,7 @@ class Course:
     wrote_any: bool
     live: Version | None
     left: str
+    by_hand: bool = False
 
 
 def verdict(course: Course) -> tuple[str, list[str]]:
@@ -47,7 +48,7 @@ def verdict(course: Course) -> tuple[str, list[str]]:
             reasons.append(f"the standard {p.nominal:g} was good until {p.expires}")
         if not p.stable:
             reasons.append(f"not stable in {p.nominal:g}")
-        last = p.left if p.left is not None else p.found
+        last = p.found if p.left is None and not course.adjusted else p.left
         if last is not None and not keeps(course.plan.quantity, p.value, last):
             reasons.append(f"reads {last:.4g} in {p.value:.4g}")
     for slope in _slopes(course):
@@ -116,6 +117,8 @@ def entry(
         "next_due_ms": at_ms + plan.every_ms if plan.every_ms and judged != "failed" else None,
         "photo": photo[:TEXT_AT_MOST], "note": note[:TEXT_AT_MOST],
     }  # fmt: skip
+    if course.by_hand:
+        found["by_hand"] = True
     if history:
         found["history"] = history
     return found | {"sha256": sha256(found)}, versions

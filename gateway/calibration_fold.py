@@ -144,7 +144,8 @@ class CalibrationFold:
         if isinstance(number, int) and number > known.number:
             known.number = number
         known.verdict = str(event.detail.get("verdict", ""))
-        known.visited_ms = event.at.utc_ms
+        if event.detail.get("points"):  # one that was broken off before any standard says nothing
+            known.visited_ms = event.at.utc_ms
         if known.verdict in ("passed", "checked"):
             known.calibrated_ms = event.at.utc_ms
             every_ms = self._wants.get(sensor, Wants()).every_ms

@@ -47,12 +47,22 @@ Step = tuple[str, int]
 class Session:
     """See the head of this file. Raises StepRefused for standards that cannot be."""
 
-    def __init__(self, plan: Plan, standards: Sequence[Mapping[str, Any]], *, by: str, began_ms: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        standards: Sequence[Mapping[str, Any]],
+        *,
+        by: str,
+        began_ms: int,
+        by_hand: bool = False,
+    ) -> None:
+        """`by_hand`: the readings were noted by a person, who judged them stable."""
         self.plan = plan
         self.by = by[:TEXT_AT_MOST].strip()
         if not self.by:
             raise StepRefused("who", "say who calibrates: the ledger needs a name")
         self.began_ms = began_ms
+        self.by_hand = by_hand
         self.points = read_points(plan, standards)
         self.problem = ""
         self.wrote_any = False
@@ -176,7 +186,7 @@ class Session:
         left = "" if self.step == "finish" else self.step
         return Course(
             self.plan, self.by, self.began_ms, self.points, dict(self._found), self.adjusted, self.wrote_any,
-            self.live, left,
+            self.live, left, self.by_hand,
         )  # fmt: skip
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
@@ -193,6 +203,7 @@ class Session:
         stable, spread, covered_s = judge([(t, v) for t, _, v in self._seen], criterion)
         if not self._seen:
             raise StepRefused("no_reading", "there is no reading yet: wait for one")
+        stable = stable or self.by_hand
         if must_be_stable and not stable and given.get("anyway") is not True:
             text = f"not stable yet: {spread:.3g} over {covered_s:.0f} s, allowed {criterion.within:g}"
             raise StepRefused("unstable", f"{text} over {criterion.over_s:g} s")
@@ -254,7 +265,10 @@ class Session:
             order = wants.order([p.nominal for p in done])
             where = [next(i for i, p in enumerate(self.points) if p.nominal == n) for n in order]
             self._next()
-            self._steps += [(name, i) for i in where for name in ("adjust", "left")]
+            if wants.least > 1:  # it goes by its new points only when it has all of them
+                self._steps += [("adjust", i) for i in where] + [("left", where[-1])]
+            else:
+                self._steps += [(name, i) for i in where for name in ("adjust", "left")]
             self.adjusted = True
             return
         try:

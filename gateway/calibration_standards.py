@@ -92,11 +92,14 @@ def keeps(quantity: str, standard: float, found: float) -> bool:
 
 
 def judge(seen: Sequence[tuple[float, float]], criterion: Stable) -> tuple[bool, float, float]:
-    """Of (time in s, value): whether stable, the spread, and over how many seconds it was looked at."""
+    """Of (time in s, value): whether stable, the spread, and over how many seconds it was looked at. A slow
+    instrument is looked at for as many readings as it takes.
+    """
     if not seen:
         return False, math.inf, 0.0
     end_s = seen[-1][0]
-    last = [(t, v) for t, v in seen if t >= end_s - criterion.over_s]
+    recent = sum(t >= end_s - criterion.over_s for t, _ in seen)
+    last = seen[-max(recent, criterion.least) :]
     spread = max(v for _, v in last) - min(v for _, v in last)
     covered_s = end_s - seen[0][0]
     enough = covered_s >= criterion.over_s and len(last) >= criterion.least

@@ -15,7 +15,7 @@ class Stable(Part):
     """When a reading in a standard counts: all of `over` within `within` of each other."""
 
     within: Annotated[float, words.number(0, 1e6)]
-    over_s: Annotated[float, words.within("2 s", "1 h")] = Field(30.0, alias="over")
+    over_s: Annotated[float, words.within("1 s", "1 h")] = Field(30.0, alias="over")
 
 
 class Calibration(Part):

@@ -84,6 +84,9 @@ def test_stable_is_what_stays_within_for_long_enough() -> None:
     assert judge([*still, (33, 7.13)], criterion)[0] is False
     assert judge(still[-10:], criterion)[0] is False, "18 s are not 30"
     assert judge([(0, 7.0), (40, 7.0)], criterion)[0] is False, "two readings are no stability"
+    slow = [(0, 7.5), (40, 7.11), (80, 7.10), (120, 7.11)]
+    assert judge(slow, criterion)[0] is True, "the last three of a slow one"
+    assert judge(slow[:3], criterion)[0] is False
     assert judge([], criterion) == (False, math.inf, 0.0)
 
 

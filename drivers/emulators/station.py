@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.emulators import instruments
+from drivers.emulators.base import Emulator
 from drivers.emulators.faults import Faults, parse
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.modem_network import EmulatedSms
@@ -122,6 +123,8 @@ class EmulatedStation:
         targets = ("modem", *(outlet.name for outlet in self.outlets), *self.places)
         self.faults = Faults(parse(faults, targets), seed)
         self.record = Record(record_file)
+        self.instruments: dict[str, Emulator] = {}
+        """By the sensor's id; change them only in the ports' loop."""
         self.modem = ModemEmulator("modem", on_sms=on_sms)
         self.modem_port = PtyPort(
             [self.modem], name="modem", line=MODEM_LINE, link_path=folder / "modem", faults=self.faults,
@@ -218,6 +221,7 @@ class EmulatedStation:
             instruments.make(place.model, place.address, self.world, place.id, framing)
             for place in outlet.places
         ]
+        self.instruments |= {emulator.name: emulator for emulator in emulators}
         if outlet.kind == "pty":
             return PtyPort(
                 emulators, name=outlet.name, line=outlet.line, link_path=self.folder / outlet.name,

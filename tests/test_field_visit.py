@@ -1,0 +1,236 @@
+"""A field visit on the whole station: its process, emulated EZO and Y532 on PTYs, the control socket.
+
+Found, cleaned, buffers, left: the ledger has it, history is corrected as a new version, raw is untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.emulators.atlas import Atlas
+from drivers.emulators.modbus_models import Y532
+from gateway.calibration import Version, corrected
+from gateway.calibration_entry import sha256
+from gateway.control import ask
+from gateway.errors import ControlError
+from gateway.model import Reading, Record
+from tests.site import Site, events, site
+
+QUICK = '[sensor.calibration]\nstable = { within = 0.05, over = "1 s" }\nevery = "30 d"\n'
+
+
+class Technician:
+    """What somebody with boots does, by the control socket."""
+
+    def __init__(self, place: Site, name: str = "Aibek") -> None:
+        self.place, self.name = place, name
+        self.session = ""
+
+    def says(self, verb: str, **body: Any) -> dict[str, Any]:
+        return asyncio.run(ask(self.place.folder / "data", verb, **body))
+
+    def begin(self, sensor: str, *nominals: float) -> dict[str, Any]:
+        standards = [{"nominal": n, "lot": f"LOT-{n:g}", "expires": "2999-12"} for n in nominals]
+        state = self.says("calibrate_begin", sensor=sensor, by=self.name, standards=standards)
+        self.session = state["session"]
+        return state
+
+    def step(self, do: str = "look", **given: Any) -> dict[str, Any]:
+        return self.says("calibrate_step", session=self.session, do=do, given=given)
+
+    def stable(self) -> dict[str, Any]:
+        deadline_s = time.monotonic() + 60
+        while not (state := self.step())["stable"]:
+            assert time.monotonic() < deadline_s, state
+            time.sleep(0.1)
+        return state
+
+    def visit(
+        self, sensor: str, *nominals: float, into: Callable[[float | None], None], clean: Callable[[], None]
+    ) -> dict[str, Any]:
+        """The whole of it. `into` puts the probe into a bottle, or None: back into the river."""
+        assert self.begin(sensor, *nominals)["step"] == "found"
+        self.stable()
+        assert self.step("take")["step"] == "cleaned"
+        clean()
+        self.stable()
+        state = self.step("take")
+        while state["step"] in ("check", "left", "adjust", "decide"):
+            if state["step"] == "decide":
+                state = self.step("take", adjust=True)
+                continue
+            into(state["standard"])
+            self.stable()
+            given = {"confirm": True} if state["step"] == "adjust" else {"temperature_degc": 25.0}
+            state = self.step("take", **given)
+            assert not state["problem"], state
+        into(None)
+        return self.says("calibrate_finish", session=self.session, photo="IMG_0412.jpg", note="reeds cut")
+
+
+def wait(place: Site, what: str, condition: Callable[[], bool], within_s: float = 60) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what}: {place.log.read_text(errors='replace')[-2000:]}"
+        time.sleep(0.2)
+
+
+def begin(place: Site) -> Technician:
+    place.file.write_text(with_calibration(place.file.read_text(encoding="utf-8")), encoding="utf-8")
+    place.start()
+    technician = Technician(place)
+
+    def answers() -> bool:
+        try:
+            return bool(technician.says("status"))
+        except ControlError:
+            return False
+
+    wait(place, "the control socket", answers)
+    return technician
+
+
+def with_calibration(toml: str) -> str:
+    """station.toml with a quick criterion for the pH probes."""
+    parts = toml.split("\n\n")
+    return "\n\n".join(
+        part + "\n" + QUICK if 'id = "ph1"' in part or 'id = "ph2"' in part else part for part in parts
+    )
+
+
+def readings(records: list[Record], sensor: str) -> list[Reading]:
+    return [r.body for r in records if isinstance(r.body, Reading) and r.body.sensor == sensor]
+
+
+def test_a_visit_to_an_ezo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.emulators.atlas.READ_S", 0.1)  # the real one takes 0.9 s
+    monkeypatch.setattr("drivers.emulators.atlas.COMMAND_S", 0.05)
+    with site(tmp_path, None, None, also=("ezo",), story="calm") as place:
+        ezo = place.outside.instruments["ph2"]
+        assert isinstance(ezo, Atlas)
+
+        def bottle(ph: float | None) -> None:
+            place.ports.call(lambda: setattr(ezo, "bath", ph))
+
+        technician = begin(place)
+        with pytest.raises(ControlError, match="there is no sensor"):
+            technician.begin("ph9", 7.0)
+        technician.begin("ph2", 7.0)
+        technician.step("skip")
+        technician.step("skip")
+        bottle(7.0)
+        technician.stable()
+        technician.step("take", temperature_degc=25.0)
+        technician.step("take", adjust=False)
+        first = technician.says("calibrate_finish", session=technician.session)
+        assert first["entry"]["verdict"] == "checked", first
+        bottle(None)
+
+        # weeks in a few seconds: the electrode drifts by 0.3 and fouls by 0.2
+        def age(offset: float) -> None:
+            place.ports.call(lambda: setattr(ezo.wear, "offset", offset))
+
+        time.sleep(3)
+        age(ezo.wear.offset + 0.5)
+        time.sleep(4)
+        late = Technician(place, "Nurgul")
+        state = technician.begin("ph2", 4.0, 7.0)
+        with pytest.raises(ControlError, match="Aibek is calibrating ph2 just now"):
+            late.begin("ph1", 4.0, 6.86, 9.18)
+        with pytest.raises(ControlError, match="Aibek is calibrating"):
+            late.says("calibrate_step", session="0" * 16, do="take", given={})
+        technician.says("calibrate_finish", session=state["session"], note="forgot the buffers")
+        second = technician.visit(
+            "ph2", 4.0, 7.0, 10.01, into=bottle, clean=lambda: age(ezo.wear.offset - 0.2)
+        )
+        time.sleep(4)
+        place.stop()
+        records, _ = place.journal()
+
+    # the ledger
+    entries = events(records, "calibrated")
+    assert [(e["sensor"], e["verdict"]) for e in entries] == [
+        ("ph2", "checked"), ("ph2", "failed"), ("ph2", "passed"),
+    ]  # fmt: skip
+    assert entries[1]["reasons"][0] == "no standard was measured"
+    entry = entries[2]
+    assert entry == second["entry"]
+    assert entry["sha256"] == sha256(entry)
+    assert entry["by"] == "Aibek"
+    assert entry["photo"] == "IMG_0412.jpg"
+    assert [p["lot"] for p in entry["points"]] == ["LOT-4", "LOT-7", "LOT-10.01"]
+    assert [p["value"] for p in entry["points"]] == [4.0, 7.0, 10.01]
+    assert entry["fouling"] == pytest.approx(-0.2, abs=0.05)
+    assert [d["error"] for d in entry["drift"]] == pytest.approx([0.3, 0.3, 0.3], abs=0.02)
+    assert [p["left"] for p in entry["points"]] == pytest.approx([4.0, 7.0, 10.01], abs=0.01)
+    assert 99 < entry["slope_percent"] < 101
+    assert entry["next_due_ms"] == entry["ended_ms"] + 30 * 86_400_000
+    said = {p["nominal"]: p["says"]["points"] for p in entry["points"]}
+    assert said == {7.0: "mid", 4.0: "mid, low", 10.01: "mid, low, high"}
+
+    # history is corrected as a new version, and raw is as it was
+    [version] = [Version(**v) for v in second["versions"]]
+    assert version.kind == "drift"
+    assert (version.from_ms, version.to_ms) == (entries[0]["ended_ms"], entry["began_ms"])
+    before = [r for r in readings(records, "ph2") if version.from_ms <= r.at.utc_ms < entry["began_ms"]]
+    assert len(before) >= 3
+    length_ms = entry["began_ms"] - version.from_ms
+    for reading in before:
+        v = reading.values["ph"]
+        value, number = corrected(reading, "ph", [version])
+        share = (reading.at.utc_ms - version.from_ms) / length_ms
+        assert v.value == v.raw
+        assert number == version.number
+        assert value - v.raw == pytest.approx(-share * 0.5, abs=0.06)
+    after = [r for r in readings(records, "ph2") if r.at.utc_ms > entry["ended_ms"]]
+    assert after
+    assert all(r.calibration == entry["number"] for r in after)
+    assert all(corrected(r, "ph", [version])[0] == r.values["ph"].value for r in after)
+
+    # and the visit itself
+    during = [
+        r for r in readings(records, "ph2") if entry["began_ms"] + 500 < r.at.utc_ms < entry["ended_ms"]
+    ]
+    assert during
+    assert all((r.values["ph"].flag, r.values["ph"].why[-11:]) == (3, "maintenance") for r in during)
+    assert [r.values["ph"].flag for r in after] == [2] * len(after), "nothing is expected of ph2"
+    visits = events(records, "visit")
+    assert [v["sensors"] for v in visits] == [["ph2"]] * 3
+    assert {"calibrated", "correction"} <= {e["what"] for e in visits[2]["events"]}
+
+
+def test_a_visit_to_a_y532(tmp_path: Path) -> None:
+    with site(tmp_path, None, None, story="calm") as place:
+        y532 = place.outside.instruments["ph1"]
+        assert isinstance(y532, Y532)
+        y532.wear.acid, y532.wear.offset = 0.94, 0.12
+
+        def bottle(ph: float | None) -> None:
+            def put() -> None:
+                y532.bath = {} if ph is None else {"ph": ph, "water_temperature": 25.0}
+
+            place.ports.call(put)
+
+        technician = begin(place)
+        with pytest.raises(ControlError, match="it does not know a standard of 7: it takes 4"):
+            technician.begin("ph1", 4.0, 7.0, 9.18)
+        entry = technician.visit("ph1", 4.0, 6.86, 9.18, into=bottle, clean=lambda: None)["entry"]
+        time.sleep(3)
+        place.stop()
+        records, _ = place.journal()
+    assert entry["verdict"] == "passed", entry
+    assert entry["serial"], "it says who it is"
+    assert [p["says"]["verdict"] for p in entry["points"]] == ["more points are needed"] * 2 + ["in force"]
+    assert entry["points"][-1]["left"] == pytest.approx(9.18, abs=0.01)
+    assert entry["slope_percent"] == pytest.approx(97, abs=1)
+    truth = [r.values["ph"].raw for r in readings(records, "ph1")]
+    ended = [r.at.utc_ms > entry["ended_ms"] for r in readings(records, "ph1")]
+    assert truth[-1] - truth[0] == pytest.approx(-0.12, abs=0.05), "the next readings are others"
+    assert ended[-1]
+    assert all(v.value == v.raw for r in readings(records, "ph1") for v in r.values.values())
