@@ -2,7 +2,7 @@
 may be.
 
     append ─► folds ─► pending ─ commit ─► tail file ─ settle ─► SQLite block
-             (memory)            (1 s: survives a killed process;   (10 min or 512 KB)
+             (memory)            (1 s: survives a killed process;   (30 min or 1 MB)
                                   15 s sync: survives a power cut)
                                      └──► followers may take it
 
@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 GATHER_S = 0.05
 """A commit waits this long for the other readings of the same moment."""
-SETTLE_BYTES = 512 * 1024
-SETTLE_S = 600.0
+SETTLE_BYTES = 1024 * 1024
+SETTLE_S = 1800.0
 SETTLE_AGAIN_S = 10.0
 """When SQLite took no block: the tail grows meanwhile, up to its limit."""
 RESERVE = 1000

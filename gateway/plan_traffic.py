@@ -239,22 +239,22 @@ def card(
     syncs: float,
     *,
     page: int = 4096,
-    settle_records_bytes: int = 512 * 1024,
-    settle_s: float = 600.0,
+    settle_records_bytes: int = 256 * 1024,
+    settle_s: float = 1800.0,
     settle_pages: int = 6,
+    packed: float = 0.6,
 ) -> Card:
     """Bytes a day for so many records of so many compressed bytes, and so many syncs, a day.
 
     A sync writes the pages of the tail that its records touch: one more than they fill, on average. Every
-    `settle_s`, or after that many bytes, what the tail holds goes into SQLite: once through its log, once
-    into its place, with some pages of its own each time.
+    `settle_s`, or after that many bytes, what the tail holds goes into SQLite, `packed` to that part of its
+    size: once through its log, once into its place, with some pages of its own each time.
     """
     body = records * bytes_per_record
     settles = max(DAY_S / settle_s, body / settle_records_bytes)
     tail = body + min(syncs, records) * page
-    return Card(
-        tail + settles * settle_pages * page + 2 * (body + settles * page / 2), body + settles * page / 2
-    )
+    kept = packed * body + settles * page / 2
+    return Card(tail + settles * settle_pages * page + 2 * kept, kept)
 
 
 def compressed_bytes_per_record(station: Station) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -552,3 +553,18 @@ def test_a_fold_that_counts_while_the_disk_is_slow_counts_each_record_once(
         await again.close()
 
     play(job)
+
+
+@pytest.mark.parametrize(("size", "packed_anew"), [(30, True), (3000, False)])
+def test_small_frames_are_packed_anew_for_sqlite(tmp_path: Path, size: int, packed_anew: bool) -> None:
+    tail = TailFile(tmp_path / "tail", 1)
+    noise = Random(1)
+    lines = [b'[%d,"%s"]\n' % (i, noise.randbytes(size).hex().encode()) for i in range(100)]
+    for i, line in enumerate(lines[:-1]):
+        tail.write(line + b'{"cursors":{"mqtt":%d}}\n' % i)
+    found = zlib.decompress(tail.body(lines[-1]), -15).splitlines(keepends=True)
+    assert [line for line in found if line.startswith(b"[")] == lines
+    assert (len(found) == len(lines)) is packed_anew
+    tail.write(b"[100]\n")  # the generation goes on as if nothing had been asked
+    tail.close()
+    assert read_tail(tmp_path / "tail").lines[-1] == b"[100]"

@@ -312,11 +312,11 @@ def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
 
 
 def test_a_day_on_the_card() -> None:
-    """100,000 records of 20 bytes, a sync each 15 s, a block each 10 min, by hand."""
+    """100,000 records of 20 bytes, a sync each 15 s, a block each half hour, by hand."""
     made = plan_traffic.card(100_000, 20, 5760)
-    body, blocks = 2_000_000, 144
-    assert made.kept == body + blocks * 2048
-    assert made.written == body + 5760 * 4096 + blocks * 6 * 4096 + 2 * (body + blocks * 2048)
+    body, packed, blocks = 2_000_000, 1_200_000, 48
+    assert made.kept == packed + blocks * 2048
+    assert made.written == body + 5760 * 4096 + blocks * 6 * 4096 + 2 * (packed + blocks * 2048)
 
 
 def test_bytes_of_a_record_are_those_of_the_journal(tmp_path: Path) -> None:
