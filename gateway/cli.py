@@ -95,6 +95,22 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
     simulate.set_defaults(do=_simulate)
 
+    verify = verbs.add_parser("verify", help="check the evidence chain of a journal or an evidence pack")
+    verify.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="a data folder, a journal.db, or a pack (.zip)"
+    )
+    verify.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="only this key may have signed: its fingerprint or the file station.pub; can be repeated",
+    )
+    verify.add_argument(
+        "--heads", type=Path, metavar="FILE", help="events chain_head as published, one JSON a line"
+    )
+    verify.set_defaults(do=_verify)
+
     sms = verbs.add_parser("sms", help="send one test message by the configured path")
     _station(sms)
     sms.add_argument("number", metavar="NUMBER", help="with country code: +996555000001")
@@ -195,6 +211,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gateway.demo import simulate
 
     return _drive(simulate(arguments.faults, arguments.seconds, print))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from gateway import verify
+
+    trusted = verify.trusted(arguments.key, arguments.heads)
+    return GOOD if verify.verify(arguments.paths, trusted, print) else WRONG
 
 
 def _sms(arguments: argparse.Namespace) -> int:

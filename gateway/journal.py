@@ -29,6 +29,7 @@ import msgspec
 
 from gateway.clock import Clock
 from gateway.errors import JournalError
+from gateway.journal_chain import head_detail
 from gateway.journal_disk import Disk, Page
 from gateway.journal_folds import Fold as Fold
 from gateway.journal_folds import Folds
@@ -71,13 +72,15 @@ class Journal:
         sync_s: float = 15.0,
         keep_s: float | None = None,
         limit_bytes: int | None = None,
+        make_key: bool = False,
     ) -> None:
+        """`make_key`: the station's key is made where there is none; one that is there always signs."""
         self.folder = folder
         self._clock = clock
         self._folds = Folds(folds)
         self._commit_s, self._sync_s = commit_s, sync_s
         self._keep_s, self._limit_bytes = keep_s, limit_bytes
-        self._disk = Disk(folder)
+        self._disk = Disk(folder, make_key=make_key)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._lock = asyncio.Lock()  # one disk job at a time, in order
         self._dirty = asyncio.Event()
@@ -127,7 +130,7 @@ class Journal:
         self._committed_seq = self._next_seq - 1
         at = self._clock.stamp()  # what the folds remember may tell the clock better
         for what, detail in found.said:
-            log.error("journal: %s %s", what, detail)
+            log.log(logging.INFO if what == "chain_key" else logging.ERROR, "journal: %s %s", what, detail)
             self.append([Event(at, what, detail)])
         self._memory.boot = at.boot
         if not await self._settle():
@@ -217,6 +220,13 @@ class Journal:
     @property
     def committed_seq(self) -> int:
         return self._committed_seq
+
+    def chain_head(self) -> dict[str, Any] | None:
+        """The end of the evidence chain, signed: the detail of an event "chain_head". None where there is
+        none.
+        """
+        head, signer = self._disk.head, self._disk.signer
+        return None if head is None or signer is None else head_detail(head, signer)
 
     async def run(self) -> None:
         """Commit, sync, settle and forget, each in its time, until cancelled. Raises JournalError."""

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import JournalError
+from gateway.journal_chain import NOTHING, Head, Signer, chained, signer_of
 from gateway.journal_store import Block, Memory, Span, Store, Unreadable
 from gateway.journal_tail import Tail, TailFile, read_tail, sync_name
 from gateway.model import Record
@@ -42,6 +43,8 @@ class Note(msgspec.Struct):
     reserved: int = 0
     boot: str = ""
     closed: bool = False
+    block: int = 0
+    link: str = ""
 
 
 _note = msgspec.json.Decoder(Note)
@@ -69,10 +72,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Disk:
-    """The journal's folder: `journal.db`, `tail`, `lock`."""
+    """The journal's folder: `journal.db`, `tail`, `lock`, and the key that signs: `station.key`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, make_key: bool = False) -> None:
         self.folder = folder
+        self.signer: Signer | None = None
+        self.head: Head | None = None
+        """The newest block of the evidence chain, of those that this process made."""
+        self._make_key = make_key
         self._store: Store | None = None
         self._tail: TailFile | None = None
         self._memory = Memory()  # as SQLite has it, or the tail behind it
@@ -100,9 +107,12 @@ class Disk:
         except OSError as e:
             raise JournalError(f"{self.folder}: {e.strerror}") from e
         self._store = store = Store(self.folder / "journal.db")
+        self.signer, said_of_key = signer_of(self.folder, make=self._make_key)
+        store.signer = self.signer
         self._now_ms = now_ms
         memory, replay = store.memory, list[Record | tuple[str, str]]()
         settled, settled_seq = memory.generation, memory.last_seq
+        never_remembered = memory.reserved == 0
         seqs: list[int] = []
         if tail.generation > settled:  # else SQLite has it all
             seqs = self._replay(tail, memory, replay)
@@ -111,7 +121,15 @@ class Disk:
             except OSError as e:
                 raise JournalError(f"{path}: {e.strerror}") from e
         next_seq = max([settled_seq, *seqs]) + 1
-        said: list[tuple[str, dict[str, Any]]] = []
+        said: list[tuple[str, dict[str, Any]]] = said_of_key
+        if memory.link and memory.last_seq == settled_seq:
+            with contextlib.suppress(Unreadable):
+                if (last := store.newest()) is not None:
+                    self.head = Head(memory.block, last.first_seq, last.last_seq, bytes.fromhex(memory.link))
+        if never_remembered and (found_tail or store.set_aside is not None):
+            store.begun = "the journal before could not be read"
+            known = {"goes_on_from_block": memory.block, "hash": memory.link} if memory.link else {}
+            said.append(("chain_begun", {"why": store.begun, **known}))
         if store.set_aside is not None:
             said.append(("journal_unreadable", {"kept_as": str(store.set_aside)}))
         ahead = tail.generation > settled + 1  # SQLite once had more than it has now
@@ -150,6 +168,8 @@ class Disk:
                     memory.reserved = max(memory.reserved, note.reserved)
                     memory.boot = note.boot or memory.boot
                     memory.closed = note.closed
+                    if note.block > memory.block:
+                        memory.block, memory.link = note.block, note.link
                     if note.fold is not None:
                         replay.append(note.fold)
                     continue
@@ -197,12 +217,20 @@ class Disk:
             body = self._tail.body(more) if self._tail is not None else _deflated(more)
             times = [record.body.at.utc_ms for record in records] or [self._now_ms]
             block = Block(seqs[0], seqs[-1], min(times), max(times), len(seqs), body, self._memory.last_seq)
+            before = bytes.fromhex(self._memory.link) or NOTHING
+            block, link = chained(block, self._memory.block + 1, before, self.signer)
+            memory.block, memory.link = self._memory.block + 1, link.hex()
         memory.generation = self._tail.generation if self._tail is not None else self._memory.generation
         self._store.settle(block, memory)
         self._memory = memory
+        if block is not None:
+            self._store.begun = ""
+            self.head = Head(memory.block, block.first_seq, block.last_seq, bytes.fromhex(memory.link))
         self._unknown = []
         if self._tail is not None:
             with contextlib.suppress(OSError):
+                if memory.closed:  # no next generation says it
+                    self._tail.write(_line.encode(self._first() | {"closed": True}) + b"\n")
                 self._tail.close()
             self._tail = None
         if not memory.closed:
@@ -210,16 +238,22 @@ class Disk:
                 self._tail = self._begin()
 
     def _begin(self) -> TailFile:
-        """The next generation. It says by itself how far the numbers went, should SQLite's file be
-        unreadable.
+        """The next generation. It says by itself how far the numbers and the chain went, should SQLite's file
+        be unreadable.
         """
         tail = TailFile(self.folder / "tail", self._memory.generation + 1)
         try:
-            tail.write(_line.encode({"reserved": self._memory.reserved, "boot": self._memory.boot}) + b"\n")
+            tail.write(_line.encode(self._first()) + b"\n")
         except OSError:
             tail.close()
             raise
         return tail
+
+    def _first(self) -> dict[str, Any]:
+        first: dict[str, Any] = {"reserved": self._memory.reserved, "boot": self._memory.boot}
+        if self._memory.link:  # the chain goes on behind it even then
+            first |= {"block": self._memory.block, "link": self._memory.link}
+        return first
 
     def load(self, seq: int) -> Page:
         """The records of the first block beyond `seq`; a page that ends at `seq` when SQLite has none."""

@@ -147,9 +147,9 @@ class JournalReader:
                 check_same_thread=False,
             )  # fmt: skip
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if found not in (1, VERSION):
+            if not 1 <= found <= VERSION:
                 raise Unreadable(f"it is of version {found}; this program knows {VERSION}")
-            self.memory = _memory(db) if found == VERSION else Memory()
+            self.memory = _memory(db) if found > 1 else Memory()
         except (sqlite3.Error, msgspec.DecodeError, ValueError, Unreadable) as e:
             if db is not None:
                 db.close()

@@ -17,13 +17,14 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.errors import JournalError
+from gateway.journal_chain import Signer, anchor_text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS block (
@@ -34,12 +35,18 @@ CREATE TABLE IF NOT EXISTS block (
     records   INTEGER NOT NULL,
     body      BLOB NOT NULL,        -- raw deflate of text lines
     after_seq INTEGER,              -- where the block before ended: so a block that vanishes is missed
-    crc       INTEGER               -- for SQLite has none; both are NULL before version 2
+    crc       INTEGER,              -- for SQLite has none; both are NULL before version 2
+    number    INTEGER,              -- the evidence chain (gateway.journal_chain); NULL before version 3
+    previous  BLOB,
+    public    BLOB,
+    signature BLOB
 );
 CREATE INDEX IF NOT EXISTS block_time ON block (to_ms);
 CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
-VERSION = 2
+VERSION = 3
+COLUMNS = "first_seq, last_seq, from_ms, to_ms, records, body, after_seq, number, previous, public, signature"
+"""Of a block, in the order of `Block`; behind them stands crc."""
 CHECKPOINT_PAGES = 64
 """A small WAL, overwritten in place."""
 _TAKES_NOTHING = (
@@ -65,6 +72,10 @@ class Memory(msgspec.Struct):
     closed: bool = False
     cursors: dict[str, int] = {}
     folds: dict[str, str] = {}
+    block: int = 0
+    """How many blocks the evidence chain has, also those that are forgotten."""
+    link: str = ""
+    """Of the last of them, in hex digits; empty: none."""
 
 
 class Unreadable(Exception):
@@ -90,6 +101,11 @@ class Block:
     body: bytes
     after_seq: int | None = None
     """Where the block before ended; None: written by version 1."""
+    number: int | None = None
+    """Its place in the evidence chain; None: written before version 3."""
+    previous: bytes | None = None
+    public: bytes = b""
+    signature: bytes = b""
 
     def lines(self) -> list[bytes]:
         """The block's records as lines of JSON; the journal's own notes between them are left out. Raises
@@ -113,6 +129,9 @@ class Store:
         """Up to here blocks were removed."""
         self.memory = Memory()
         """What was remembered with the newest block when the file was opened; empty for a new journal."""
+        self.signer: Signer | None = None
+        self.begun = ""
+        """Why the evidence chain begins with the next block, when that is not the first of all."""
         self._broken = path.with_name(path.name + "-broken")
         try:
             if self._broken.exists():
@@ -137,8 +156,10 @@ class Store:
             found = int(db.execute("PRAGMA user_version").fetchone()[0])
             if found == 0:
                 db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-            elif found == 1:
-                _to_version_2(db)
+            elif found in (1, 2):
+                if found == 1:
+                    _to_version_2(db)
+                _to_version_3(db)
             elif found != VERSION:
                 raise ValueError(f"of version {found}")  # set aside: the station starts, and the file is kept
             _rehearse(db)
@@ -171,9 +192,11 @@ class Store:
         with self._changing():
             if block is not None:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT OR REPLACE INTO block ({COLUMNS}, crc) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608  our own words only
                     (*astuple(block), _crc(block)),
                 )
+                if self.begun:
+                    self._anchor(block, self.begun)
             text = msgspec.json.encode(memory)
             checked = b"%s %08x" % (text, zlib.crc32(text))
             self._db.execute("INSERT OR REPLACE INTO state VALUES ('memory', ?)", (checked,))
@@ -195,19 +218,18 @@ class Store:
         """What the first block covers. Raises Unreadable."""
         return self._span("ORDER BY first_seq LIMIT 1")
 
+    def newest(self) -> Span | None:
+        """What the last block covers. Raises Unreadable."""
+        return self._span("ORDER BY first_seq DESC LIMIT 1")
+
     def block(self, first_seq: int) -> Block:
         """The block that begins with this number. Raises Unreadable."""
-        sql = "SELECT * FROM block WHERE first_seq = ?"
+        sql = f"SELECT {COLUMNS}, crc FROM block WHERE first_seq = ?"  # noqa: S608  our own words only
         try:
             row = self._db.execute(sql, (first_seq,)).fetchone()
         except sqlite3.Error as e:
             raise Unreadable(str(e)) from e
-        if row is None or not (isinstance(row[5], bytes) and all(isinstance(n, int) for n in row[:5])):
-            raise Unreadable("it is not there")
-        block = Block(*row[:7])
-        if row[7] not in (None, _crc(block)):
-            raise Unreadable("its checksum is wrong")
-        return block
+        return block_of(row)
 
     def forget(self, wanted: Callable[[Span], bool], at_most: int) -> list[Span]:
         """Remove the oldest blocks as long as `wanted` says so; their space is used again. Gives what went.
@@ -220,6 +242,7 @@ class Store:
                 self._db.execute("DELETE FROM block WHERE first_seq = ?", (span.first_seq,))
                 gone.append(span)
             if gone:
+                self._anchor_first()
                 self.forgotten_seq = gone[-1].last_seq
                 self._db.execute(
                     "INSERT OR REPLACE INTO state VALUES ('forgotten', ?)", (self.forgotten_seq,)
@@ -265,6 +288,25 @@ class Store:
                     self._broken.touch()
             raise JournalError(f"{self.path}: {e}") from e
 
+    def _anchor_first(self) -> None:
+        """Sign where the chain begins now that its start is forgotten."""
+        first = self._db.execute(
+            f"SELECT {COLUMNS} FROM block ORDER BY first_seq LIMIT 1"  # noqa: S608  our own words only
+        ).fetchone()
+        if first is not None and first[7] is not None:
+            self._anchor(Block(*first), "retention")
+
+    def _anchor(self, block: Block, why: str) -> None:
+        """Sign that the chain begins with this block, and why."""
+        number, previous = (block.number or 1) - 1, block.previous or b""
+        public, signature = b"", b""
+        if self.signer is not None:
+            public = self.signer.public
+            signature = self.signer.sign(anchor_text(number, previous, why))
+        kept = {"block": number, "previous": previous.hex(), "why": why}
+        kept |= {"public": public.hex(), "signature": signature.hex()}
+        self._db.execute("INSERT OR REPLACE INTO state VALUES ('anchor', ?)", (msgspec.json.encode(kept),))
+
     def _span(self, which: str, *values: int) -> Span | None:
         sql = f"SELECT first_seq, last_seq, to_ms FROM block {which}"  # noqa: S608  our own words only
         try:
@@ -284,12 +326,31 @@ class Store:
             raise JournalError(f"{self.path}: {e}") from e
 
 
+def block_of(row: Any, *, trusted: bool = True) -> Block:
+    """A block from its COLUMNS and crc; not `trusted`: whatever the crc says. Raises Unreadable."""
+    if row is None or not (isinstance(row[5], bytes) and all(isinstance(n, int) for n in row[:5])):
+        raise Unreadable("it is not there")
+    number, previous, public, signature = row[7:11]
+    if isinstance(number, int) and isinstance(previous, bytes):
+        public, signature = (b if isinstance(b, bytes) else b"" for b in (public, signature))
+        block = replace(Block(*row[:7]), number=number, previous=previous, public=public, signature=signature)
+    else:
+        block = Block(*row[:7])
+    if trusted and row[11] not in (None, _crc(block)):
+        raise Unreadable("its checksum is wrong")
+    return block
+
+
 def _rehearse(db: sqlite3.Connection) -> None:
     """Add a block, and take it back before anything is written: damage where blocks are added shows now."""
     db.execute("SELECT last_seq, crc FROM block ORDER BY first_seq DESC LIMIT 1").fetchone()
     db.execute("BEGIN")
     last = (1 << 63) - 1
-    db.execute("INSERT INTO block VALUES (?, 0, 0, ?, 0, zeroblob(20000), 0, 0)", (last, last))
+    db.execute(
+        "INSERT INTO block (first_seq, last_seq, from_ms, to_ms, records, body, after_seq, crc)"
+        " VALUES (?, 0, 0, ?, 0, zeroblob(20000), 0, 0)",
+        (last, last),
+    )
     db.execute("ROLLBACK")
 
 
@@ -316,6 +377,15 @@ def _to_version_2(db: sqlite3.Connection) -> None:
         checked = b"%s %08x" % (text, zlib.crc32(text))
         db.execute("UPDATE state SET value = ? WHERE key = ?", (checked, key))
     db.execute("PRAGMA user_version = 2")
+    db.execute("COMMIT")
+
+
+def _to_version_3(db: sqlite3.Connection) -> None:
+    """Blocks get their place in the evidence chain. The old ones stand before its beginning."""
+    db.execute("BEGIN IMMEDIATE")
+    for column in ("number INTEGER", "previous BLOB", "public BLOB", "signature BLOB"):
+        db.execute(f"ALTER TABLE block ADD {column}")
+    db.execute("PRAGMA user_version = 3")
     db.execute("COMMIT")
 
 

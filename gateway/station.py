@@ -35,6 +35,7 @@ from gateway.config_station import systemd_socket
 from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import ERROR_MS, DatingFold
 from gateway.dating_release import Release
+from gateway.evidence_heads import Heads
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
 from gateway.ledger import GapLedger
@@ -104,6 +105,7 @@ class Station:
             sync_s=wanted.journal.sync_s,
             keep_s=wanted.journal.keep_s,
             limit_bytes=wanted.journal.limit_bytes,
+            make_key=True,
         )
         self.sms = self._sms()
         self.buses = [self._bus(wire) for wire in wanted.wires]
@@ -161,7 +163,7 @@ class Station:
             keeper = start("journal", self.journal.run)
             buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
-            others = [start("tick", self._tick)]
+            others = [start("tick", self._tick), start("chain", Heads(self.journal, stamp).run)]
             if any(rule.watch for rule in self.config.rules):
                 own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
                 others.append(start("own", own.run))

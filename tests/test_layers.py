@@ -35,6 +35,9 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
     ),
     (
         "station",
+        "evidence",
+        "export",
+        "verify",
         "retry",
         "sinks",
         "plan",

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from drivers.emulators.record import Said
+from gateway import verify
 from gateway.model import Reading, Record
 from tests.services import InfluxDB, Mosquitto, running, until
 from tests.site import KEEPING, Keeper, Site, events, journaled, site, stored
@@ -49,6 +50,8 @@ class Sum:
     """Numbers missing in the journal: after kills there are none."""
     losses: int = 0
     """Losses that the journal claims: after kills there are none."""
+    broken_chain: int = 0
+    """What `suuaba verify` finds wrong with the journal."""
 
     @property
     def wrong(self) -> dict[str, float]:
@@ -144,6 +147,9 @@ def killed(folder: Path, kills: int, seed: int) -> Sum:
         found.doubled_influxdb = (points - kept).total()
         found.holes = records[-1].seq - len(records)
         found.losses = len(events(records, "loss"))
+        data = place.folder / "data"
+        chain = verify.journal(data, verify.trusted([str(data / "station.pub")], None))
+        found.broken_chain = len(chain.wrong) + (chain.blocks < 2)
         keeper.close()
     return found
 
