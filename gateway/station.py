@@ -163,7 +163,7 @@ class Station:
             keeper = start("journal", self.journal.run)
             buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
-            others = [start("tick", self._tick), start("chain", Heads(self.journal, stamp).run)]
+            others = [start("tick", self._tick), start("chain", Heads(self.journal, self.clock.stamp).run)]
             if any(rule.watch for rule in self.config.rules):
                 own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
                 others.append(start("own", own.run))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
+from gateway.journal_blocks import Anchor, Reader
 from gateway.journal_chain import (
     NOTHING,
     Head,
@@ -30,7 +31,6 @@ from gateway.journal_chain import (
     right,
     text,
 )
-from gateway.journal_blocks import Anchor, Reader
 from gateway.journal_store import Block, Memory, Unreadable
 from gateway.journal_tail import Tail
 

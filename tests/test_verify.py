@@ -19,8 +19,8 @@ import pytest
 from gateway import cli, journal_chain
 from gateway import journal as journal_module
 from gateway.journal import Journal
-from gateway.journal_chain import NOTHING, link, text
 from gateway.journal_blocks import Reader
+from gateway.journal_chain import NOTHING, link, text
 from gateway.model import Record
 from gateway.verify import Trusted, journal, trusted
 from tests.chains import appended, blocks, changed_body, copied, flip, made, resigned, run_sql, write
