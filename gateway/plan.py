@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from drivers import catalogue
+from gateway import plan_card
 from gateway import plan_traffic as traffic
 from gateway.config import Rate, Sensor, Station, Wire
 from gateway.plan_averages import Averages, averages, lengths_s, windows_a_day
-from gateway.plan_traffic import DAY_S, Card, Traffic
+from gateway.plan_card import Card
+from gateway.plan_traffic import DAY_S, Traffic
 from gateway.wire_time import cycle
 
 FULL = 0.8
@@ -62,7 +64,6 @@ class Plan:
     wires: tuple[WirePlan, ...]
     readings_a_day: float
     averages_a_day: float
-    bytes_per_record: float
     sinks: tuple[SinkPlan, ...]
     card: Card
     warnings: tuple[str, ...]
@@ -72,13 +73,12 @@ def plan(station: Station) -> Plan:
     """Work out the plan. Reads the profiles of the instruments again; takes some tens of milliseconds."""
     wires = tuple(_wire(station, wire) for wire in station.wires)
     readings = traffic.readings_a_day(station)
-    per_record = traffic.compressed_bytes_per_record(station)
     averaged = averages(station)
-    records, kept = readings + averaged.a_day, readings * per_record + averaged.kept
-    card = traffic.card(records, kept / records, DAY_S / station.journal.sync_s)
+    weight = plan_card.readings(station) + averaged.weight
+    card = plan_card.card(weight, plan_card.commits_a_day(station), DAY_S / station.journal.sync_s)
     sinks = tuple(_sinks(station, averaged))
     warnings = tuple(_warnings(station, wires, sinks, card))
-    return Plan(station, wires, readings, averaged.a_day, per_record, sinks, card, warnings)
+    return Plan(station, wires, readings, averaged.a_day, sinks, card, warnings)
 
 
 def _wire(station: Station, wire: Wire) -> WirePlan:

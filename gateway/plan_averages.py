@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gateway.averages import GRACE_S, AveragesFold
 from gateway.config import Send, Station
 from gateway.model import Average, Reading, Record, Stamp
+from gateway.plan_card import Weight
 from gateway.plan_traffic import DAY_S, samples
 
 WINDOWS = 6
@@ -36,8 +37,8 @@ class Averages:
     """The averages of all lengths that any sink asks for. `examples` holds one of each sensor."""
 
     a_day: float
-    kept: float
-    """Bytes a day in the journal, with what the fold remembers at each."""
+    weight: Weight
+    """In the journal, with what the fold remembers at each."""
     examples: tuple[Record, ...]
 
 
@@ -46,13 +47,20 @@ def averages(station: Station) -> Averages:
     sinks = [sink for sink in (station.mqtt, station.influxdb) if sink is not None]
     lengths = lengths_s(send for sink in sinks for send in sink.send)
     if not lengths:
-        return Averages(0.0, 0.0, ())
+        return Averages(0.0, Weight(0.0, 0.0, 0.0), ())
     fold = AveragesFold(lengths, {sensor.id: lengths[0] / READINGS for sensor in station.sensors})
     streams = {s.id: iter(samples(station, s, WINDOWS * READINGS)) for s in station.sensors}
     deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
     encode = msgspec.json.Encoder().encode
-    sizes: list[int] = []
+    sizes: list[Weight] = []
     given: list[Record] = []
+
+    def pack(lines: Sequence[object]) -> int:
+        size = len(deflate.compress(b"".join(encode(line) + b"\n" for line in lines)))
+        return size + len(deflate.flush(zlib.Z_SYNC_FLUSH))
+
+    # Windows of sensors with a spike test wait for its verdict: what the fold remembers is kept twice then.
+    commits = len({any(e.spike for e in sensor.expect.values()) for sensor in station.sensors})
     for number in range(WINDOWS):
         ms = int(number * lengths[0] * 1000)
         for i in range(READINGS):
@@ -60,18 +68,19 @@ def averages(station: Station) -> Averages:
                 derived = fold.tick(_stamp(ms + int(GRACE_S * 1000)))
                 given = [Record(1_000_000 + i, body) for i, body in enumerate(derived)]
                 note = {"fold": ["averages", fold.save().decode()]}
-                size = len(deflate.compress(b"".join(encode(line) + b"\n" for line in [*given, note])))
-                sizes.append(size + len(deflate.flush(zlib.Z_SYNC_FLUSH)))
+                own, notes = pack(given), commits * pack([note])
+                text = sum(len(encode(line)) for line in given) + commits * len(encode(note))
+                sizes.append(Weight(own + notes, text, own))
             at = _stamp(ms + int(lengths[0] * 1000 * i / READINGS))
             for stream in streams.values():
                 body = next(stream).body
                 if isinstance(body, Reading):
                     fold.step(Record(1, replace(body, at=at)))
+                    pack([Record(1_000_000 + i, replace(body, at=at))])  # what is between them is not alike
     examples = [r for r in given if isinstance(r.body, Average) and r.body.length_s == lengths[0]]
-    a_window = sum(sizes[2:]) / len(sizes[2:])  # the first ones still fill the dictionary
-    return Averages(
-        windows_a_day(lengths) * len(station.sensors), windows_a_day(lengths) * a_window, tuple(examples)
-    )
+    usual, windows = sizes[-1], windows_a_day(lengths)  # the first ones still fill the dictionary
+    weight = Weight(windows * usual.tail, windows * usual.text, windows * usual.block)
+    return Averages(windows * len(station.sensors), weight, tuple(examples))
 
 
 def _stamp(ms: int) -> Stamp:

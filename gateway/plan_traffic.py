@@ -1,4 +1,4 @@
-"""What a station's records weigh: on the way to a broker or a database, and on the card. No I/O.
+"""What a station's records weigh on the way to a broker or a database. No I/O.
 
 Nothing here is a rule of thumb: example readings of the station's own instruments are encoded by the code
 that encodes the real ones, and what carries them is counted:
@@ -16,11 +16,8 @@ import gzip
 import math
 import random
 import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import msgspec
 
 from drivers.base import Quantity
 from gateway.config import Sensor, Station
@@ -220,57 +217,3 @@ def _take(kind: Sequence[str], examples: Mapping[str, list[Record]], number: int
 def _carriage(said: float, batches: float, tls: bool) -> float:
     packets = max(batches, said / SEGMENT_BYTES) + 2 * batches
     return packets * PACKET_BYTES + (2 * TLS_BYTES * batches if tls else 0.0)
-
-
-# ── the card ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What the journal does to the card: written a day, and what is left of a day for good."""
-
-    written: float
-    kept: float
-
-
-def card(
-    records: float,
-    bytes_per_record: float,
-    syncs: float,
-    *,
-    page: int = 4096,
-    settle_records_bytes: int = 256 * 1024,
-    settle_s: float = 1800.0,
-    settle_pages: int = 6,
-    packed: float = 0.6,
-) -> Card:
-    """Bytes a day for so many records of so many compressed bytes, and so many syncs, a day.
-
-    A sync writes the pages of the tail that its records touch: one more than they fill, on average. Every
-    `settle_s`, or after that many bytes, what the tail holds goes into SQLite, `packed` to that part of its
-    size: once through its log, once into its place, with some pages of its own each time.
-    """
-    body = records * bytes_per_record
-    settles = max(DAY_S / settle_s, body / settle_records_bytes)
-    tail = body + min(syncs, records) * page
-    kept = packed * body + settles * page / 2
-    return Card(tail + settles * settle_pages * page + 2 * kept, kept)
-
-
-def compressed_bytes_per_record(station: Station) -> float:
-    """Bytes of a record in the journal: examples, deflated commit by commit as the journal does it."""
-    together = moments(station, station.journal.commit_s)[:600]  # ten minutes at a commit a second: a block
-    stream = zlib.compressobj(6, zlib.DEFLATED, -15)
-    wanted: dict[str, int] = {}
-    for sensors in together:
-        for sensor in sensors:
-            wanted[sensor.id] = wanted.get(sensor.id, 0) + 1
-    streams = {s.id: iter(samples(station, s, wanted.get(s.id, 0))) for s in station.sensors}
-    encoder = msgspec.json.Encoder()
-    size = count = 0
-    for sensors in together:
-        for sensor in sensors:
-            size += len(stream.compress(encoder.encode(next(streams[sensor.id])) + b"\n"))
-            count += 1
-        size += len(stream.flush(zlib.Z_SYNC_FLUSH)) + 12
-    return size / count if count else 0.0

@@ -14,7 +14,7 @@ import pytest
 
 from drivers import catalogue
 from drivers.link import Line
-from gateway import cli, config, plan, plan_traffic
+from gateway import cli, config, plan, plan_card, plan_traffic
 from gateway.averages import averages
 from gateway.clock import Clock
 from gateway.influx import InfluxSink, Lines
@@ -297,7 +297,7 @@ def test_the_journal_s_share_of_averages_is_like_the_real_one(tmp_path: Path) ->
                 windows += len(given) / 2
     tail.close()
     planned = averages_planned(wanted)
-    assert planned.kept / 1440 == pytest.approx(size / windows, rel=0.1)
+    assert planned.weight.tail / 1440 == pytest.approx(size / windows, rel=0.1)
 
 
 def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
@@ -312,14 +312,16 @@ def test_a_budget_that_is_too_small_is_said(tmp_path: Path) -> None:
 
 
 def test_a_day_on_the_card() -> None:
-    """100,000 records of 20 bytes, a sync each 15 s, a block each half hour, by hand."""
-    made = plan_traffic.card(100_000, 20, 5760)
-    body, packed, blocks = 2_000_000, 1_200_000, 48
+    """100,000 records of 20 bytes, a commit and a sync each 15 s, a block each half hour, by hand."""
+    made = plan_card.card(plan_card.Weight(2_000_000, 30_000_000, 1_200_000), 5760, 5760)
+    packed, blocks = 1_200_000, 48
     assert made.kept == packed + blocks * 2048
-    assert made.written == body + 5760 * 4096 + blocks * 6 * 4096 + 2 * (packed + blocks * 2048)
+    assert made.written == 2_000_000 + 5760 * 4096 + blocks * 10 * 4096 + 2 * (packed + blocks * 2048)
+    large = plan_card.card(plan_card.Weight(9_000_000, 100 << 20, 1_200_000), 5760, 5760)
+    assert large.kept == 9_000_000 + 100 * 2048  # frames of 1.5 KB are packed well; a block each megabyte
 
 
-def test_bytes_of_a_record_are_those_of_the_journal(tmp_path: Path) -> None:
+def test_bytes_of_readings_are_those_of_the_journal(tmp_path: Path) -> None:
     """The same readings through the journal's own tail file."""
     wanted = station(tmp_path)
     tail = TailFile(tmp_path / "tail", 1)
@@ -328,10 +330,13 @@ def test_bytes_of_a_record_are_those_of_the_journal(tmp_path: Path) -> None:
     for sensors in plan_traffic.moments(wanted, 1.0)[:600]:
         some = [next(streams[sensor.id]) for sensor in sensors]
         count += len(some)
-        tail.write(b"".join(msgspec.json.encode(record) + b"\n" for record in some))
-    size = (tmp_path / "tail").stat().st_size
+        lines = [msgspec.json.encode(record) for record in some]
+        lines.append(msgspec.json.encode({"cursors": {"mqtt": count + 17, "influxdb": count + 12}}))
+        tail.write(b"\n".join(lines) + b"\n")
+    made = plan_card.readings(wanted)
+    assert made.tail / 144 == pytest.approx((tmp_path / "tail").stat().st_size, rel=0.03)
+    assert made.block / 144 == pytest.approx(len(tail.body()), rel=0.03)
     tail.close()
-    assert plan_traffic.compressed_bytes_per_record(wanted) == pytest.approx(size / count, rel=0.01)
 
 
 def test_a_card_that_fills_too_early_is_said(tmp_path: Path) -> None:
