@@ -321,7 +321,7 @@ class Desk:
         standards = request.body.get("standards")
         if not isinstance(standards, list) or not all(isinstance(s, dict) for s in standards):
             raise ControlError('standards: a list such as [{"nominal": 7.00, "lot": "A12"}] is needed')
-        by = request.text("by", request.by)
+        by = request.text("by", "") or request.by
         return await self.begin(
             request.text("sensor"), standards, by=by, quantity=request.text("quantity", "")
         )
@@ -342,11 +342,11 @@ class Desk:
         )
 
     async def _by_hand_verb(self, request: Request) -> Answer:
-        by = request.text("by", request.by)
+        by = request.text("by", "") or request.by
         return await self.by_hand(request.text("sensor"), request.body, by=by)
 
     async def _maintenance_verb(self, request: Request) -> Answer:
-        minutes, by = request.number("minutes"), request.text("by", request.by)
+        minutes, by = request.number("minutes"), request.text("by", "") or request.by
         return await self.maintain(request.text("sensor", ""), minutes, by=by, why=request.text("why", ""))
 
 

@@ -226,7 +226,8 @@ class Session:
             return
         raw, value, stable, readings = self._mean(given, must_be_stable=True)
         worth = self._worth(point, given)
-        if abs(value - worth[0]) > 0.6 * max(2.5, abs(worth[0])) and given.get("anyway") is not True:
+        most = 1.5 if self.plan.quantity == "ph" else max(10.0, 0.6 * abs(worth[0]))
+        if abs(value - worth[0]) > most and given.get("anyway") is not True:
             text = f"it reads {value:.4g} in {worth[0]:.4g}: is it in the right bottle?"
             raise StepRefused("wrong_bottle", text)
         point.value, point.source, point.temperature_degc = worth

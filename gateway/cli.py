@@ -90,6 +90,29 @@ def _parser() -> argparse.ArgumentParser:
     retry.add_argument("sink", metavar="SINK", nargs="?", default="", help="mqtt or influxdb (default: both)")
     retry.set_defaults(do=_retry)
 
+    calibrate = verbs.add_parser("calibrate", help="a guided calibration; writes the ledger")
+    _station(calibrate)
+    calibrate.add_argument("sensor", metavar="SENSOR", help="the sensor's id in station.toml")
+    calibrate.add_argument(
+        "--points", default="", metavar="7.00=7.08,…|FILE", help="noted readings, without questions"
+    )
+    calibrate.add_argument("--by", default="", metavar="NAME", help="who calibrates")
+    calibrate.add_argument("--standards", default="", metavar="7.00,4.01", help="the bottles to use")
+    calibrate.add_argument("--quantity", default="", help="what, where the sensor measures several things")
+    calibrate.add_argument("--check-only", action="store_true", help="with --points: adjust nothing")
+    calibrate.add_argument("--photo", default="", metavar="NAME", help="the photo's file name")
+    calibrate.add_argument("--note", default="", metavar="TEXT")
+    calibrate.set_defaults(do=_calibrate)
+
+    maintenance = verbs.add_parser("maintenance", help="somebody works there: no alarms, data are flagged")
+    _station(maintenance)
+    maintenance.add_argument("deed", choices=("begin", "end", "list"))
+    maintenance.add_argument("--sensor", default="", help="one sensor (default: the whole station)")
+    maintenance.add_argument("--minutes", type=_minutes, default=60.0, help="it ends by itself (default 60)")
+    maintenance.add_argument("--by", default="", metavar="NAME", help="who (default: the system's user)")
+    maintenance.add_argument("--why", default="", metavar="TEXT")
+    maintenance.set_defaults(do=_maintenance)
+
     simulate = verbs.add_parser("simulate", help="only the emulated instruments, on ports that are printed")
     simulate.add_argument("--faults", default="", metavar="TEXT", help='e.g. "dead:turb1@30+60"')
     simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
@@ -207,6 +230,27 @@ def _retry(arguments: argparse.Namespace) -> int:
     return _drive(retry(arguments.station, arguments.sink, print))
 
 
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from gateway.guide import Wish, calibrate
+    from gateway.guide_terminal import RichTerminal
+
+    wish = Wish(
+        arguments.sensor, arguments.points, arguments.by, arguments.quantity, arguments.standards,
+        not arguments.check_only, arguments.photo, arguments.note,
+    )  # fmt: skip
+    try:
+        return _drive(calibrate(arguments.station, wish, RichTerminal()))
+    except EOFError:
+        return WRONG
+
+
+def _maintenance(arguments: argparse.Namespace) -> int:
+    from gateway.guide import maintenance
+
+    about = {key: getattr(arguments, key) for key in ("sensor", "minutes", "by", "why")}
+    return _drive(maintenance(arguments.station, arguments.deed, **about, tell=print))
+
+
 def _simulate(arguments: argparse.Namespace) -> int:
     from gateway.demo import simulate
 
@@ -266,6 +310,16 @@ def _seconds(text: str) -> float:
         value = -1.0
     if not 0 < value <= 10**8:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write e.g. 40")
+    return value
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 1 <= value <= 1440:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes from 1 to 1440")
     return value
 
 

@@ -205,6 +205,8 @@ class Station:
             health["clock"]["doubt"] = self.clock.doubt
         if self.sms is not None:
             health["sms"] = self.sms.health()
+        if standing := self.maintenance.standing(self.clock.stamp()):
+            health["maintenance"] = standing
         if self.journal.trouble is not None:
             health["journal"] = self.journal.trouble
         return health
