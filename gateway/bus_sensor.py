@@ -86,8 +86,6 @@ class Sensor:
         count = end - self.slots.next
         if count <= 0:
             return []
-        if self.live.maintenance:
-            why = Miss.MAINTENANCE
         self.expected += count
         self.skipped += count - asked
         if asked and why is Miss.WARMING_UP:

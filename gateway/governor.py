@@ -43,7 +43,6 @@ class Miss(StrEnum):
     QUARANTINED = "quarantined"
     UNPLUGGED = "unplugged"
     OVERRUN = "overrun"
-    MAINTENANCE = "maintenance"
 
 
 ANSWERING = ("alive", "slow", "crosstalk")
