@@ -1,9 +1,11 @@
-"""Puts uPlot, which draws the page's charts, into the package when it is built. Run by hatchling (pyproject.toml,
-tool.hatch.build.hooks.custom), also for `pip install -e .`; by hand: python deploy/build_hook.py
+"""Puts uPlot, which draws the page's charts, into the package when it is built. Run by hatchling
+(pyproject.toml, tool.hatch.build.hooks.custom), also for `pip install -e .`; by hand:
 
-It fetches one file from the npm registry (or the one that npm_config_registry names), and takes it only if its
-SHA-512 is the pinned one: where it came from does not matter then. What is there already, and right, is kept.
-Without a network the build goes on, and says so: the page then draws its own simple charts.
+    python deploy/build_hook.py
+
+It fetches one file from the npm registry (or the one that npm_config_registry names), and takes it only if
+its SHA-512 is the pinned one: where it came from does not matter then. What is there already, and right, is
+kept. Without a network the build goes on, and says so: the page then draws its own simple charts.
 
 Only Python's own library is used, for hatchling is all that is there at that time.
 """
@@ -45,7 +47,7 @@ def provide(vendor: Path = VENDOR, registry: str = "", integrity: str = INTEGRIT
     stamp = vendor / "uPlot.integrity.txt"
     if stamp.exists() and stamp.read_text(encoding="ascii").split() == [VERSION, integrity]:
         return ""
-    base = registry or os.environ.get("npm_config_registry") or REGISTRY
+    base = registry or os.environ.get("npm_config_registry") or REGISTRY  # noqa: SIM112  npm spells it so
     address = f"{base.rstrip('/')}/uplot/-/uplot-{VERSION}.tgz"
     if not address.startswith(("https://", "http://")):
         return f"uPlot was not fetched: {base!r} is no registry's address; the page draws simple charts"
@@ -71,7 +73,7 @@ def unpack(content: bytes, vendor: Path, integrity: str) -> None:
     """Check, then write what we need. Raises Refused."""
     found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
     if found != integrity:
-        raise Refused(f"uPlot {VERSION}: the file has {found}, pinned is {integrity}; nothing was taken from it")
+        raise Refused(f"uPlot {VERSION}: the file has {found}, pinned is {integrity}; nothing was taken")
     vendor.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
         for name, target in FILES.items():

@@ -1,6 +1,5 @@
-"""Alarms: what stands, and what people do about it. Acting appends an event; the alarm fold does the rest.
-
-So the page, the command line and an SMS all do the same thing, and it is in the journal who did it.
+"""Alarms: what stands, and what people do about it. Acting is the verb of the command line
+(gateway.alarms_verb): an event of the journal with who and why, and the alarm fold does the rest.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from gateway.model import Event
 from gateway.web.endpoint import Ask, Bad, Endpoint
 from gateway.web.now import alarm_rows
+from gateway.web.verbs import call
 
 Text = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -34,37 +33,35 @@ async def alarms(ask: Ask) -> Any:
 
 
 async def ack(ask: Ask) -> Any:
-    rule = _rule(ask)
-    return _done(ask, "acknowledge", {"rule": rule, "by": ask.name, "note": ask.body.note})
+    return await _do(ask, {"do": "ack", "why": ask.body.note})
 
 
 async def shelve(ask: Ask) -> Any:
-    detail = {"rule": _rule(ask), "by": ask.name, "why": ask.body.why, "minutes": ask.body.minutes}
-    return _done(ask, "shelve", detail)
+    return await _do(ask, {"do": "shelve", "why": ask.body.why, "minutes": ask.body.minutes})
 
 
 async def unshelve(ask: Ask) -> Any:
-    return _done(ask, "unshelve", {"rule": _rule(ask), "by": ask.name})
+    return await _do(ask, {"do": "unshelve", "why": ask.body.note})
 
 
-def _rule(ask: Ask) -> str:
+async def in_service(ask: Ask) -> Any:
+    return await _do(ask, {"do": "in-service", "why": ask.body.note})
+
+
+async def _do(ask: Ask, body: dict[str, Any]) -> Any:
     rule = ask.request.match_info["id"]
     rules = ask.site.station.alarms.watch.rules
     if rule not in rules:
         raise Bad(404, "there is no such rule", f"there are: {', '.join(rules)[:300]}")
-    return rule
+    return await call(ask, "alarms", {**body, "rule": rule})
 
 
-def _done(ask: Ask, what: str, detail: dict[str, Any]) -> dict[str, Any]:
-    station = ask.site.station
-    station.journal.append([Event(station.clock.stamp(), what, detail)])
-    [row] = [row for row in alarm_rows(ask.site, technician=True) if row["rule"] == detail["rule"]]
-    return {"alarm": row}
-
+_NOT_SO = {409: "not in this state"}
 
 ENDPOINTS = (
     Endpoint("GET", "/api/alarms", alarms, "Every rule with its present state"),
-    Endpoint("POST", "/api/alarms/{id}/ack", ack, "Acknowledge: no more reminders", "act", body=Ack),
-    Endpoint("POST", "/api/alarms/{id}/shelve", shelve, "Do not tell for some time", "act", body=Shelve),
-    Endpoint("POST", "/api/alarms/{id}/unshelve", unshelve, "Tell again", "act", body=Ack),
+    Endpoint("POST", "/api/alarms/{id}/ack", ack, "Acknowledge", "act", body=Ack, answers=_NOT_SO),
+    Endpoint("POST", "/api/alarms/{id}/shelve", shelve, "Be quiet", "act", body=Shelve, answers=_NOT_SO),
+    Endpoint("POST", "/api/alarms/{id}/unshelve", unshelve, "Tell again", "act", body=Ack, answers=_NOT_SO),
+    Endpoint("POST", "/api/alarms/{id}/in-service", in_service, "Back", "act", body=Ack, answers=_NOT_SO),
 )

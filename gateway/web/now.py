@@ -86,15 +86,19 @@ def alarm_rows(site: Site, *, technician: bool) -> list[dict[str, Any]]:
     ]
 
 
-def light(sensors: list[dict[str, Any]], alarms: list[dict[str, Any]], now_ms: int) -> dict[str, Any]:
+Rows = list[dict[str, Any]]
+
+
+def light(sensors: Rows, alarms: Rows, limits: Rows, now_ms: int) -> dict[str, Any]:
     """The station in one colour: red an important limit is passed, yellow something to look at, grey nobody
     knows, green well.
     """
     up = [row for row in alarms if row["state"] in UP]
+    passed = {limit["rule"] for limit in limits}
     old = [
         row["id"] for row in sensors if row["at_ms"] is None or now_ms - row["at_ms"] > row["fresh_s"] * 1000
     ]
-    if any(row["priority"] in ("critical", "high") for row in up):
+    if any(row["rule"] in passed and row["priority"] in ("critical", "high") for row in up):
         colour = "red"
     elif sensors and len(old) == len(sensors):
         colour = "grey"
@@ -132,7 +136,7 @@ def snapshot(site: Site, *, technician: bool) -> dict[str, Any]:
         "sensors": sensors,
         "alarms": alarms,
         "limits": limits,
-        "light": light(sensors, alarms, stamp.utc_ms),
+        "light": light(sensors, alarms, limits, stamp.utc_ms),
     }
 
 

@@ -33,14 +33,16 @@ export function limitText(limit, value, digits) {
   return `${named} · ${far}`;
 }
 
+export const isOver = (limit, value) => (limit.high !== null && value > limit.high) || (limit.low !== null && value < limit.low);
+
 // How far to the limit, as a bar: full at the limit.
 export function limitBar(limit, value, text) {
   const high = limit.high ?? limit.low * 2, low = limit.low !== null && limit.high !== null ? limit.low : 0;
   const share = high === low ? 0 : (value - low) / (high - low);
-  const over = (limit.high !== null && value > limit.high) || (limit.low !== null && value < limit.low);
-  const e = h("meter", { min: 0, max: 1.25, value: Math.min(1.25, Math.max(0, share)), "aria-label": text });
-  e.classList.toggle("over", over);
-  return e;
+  const over = isOver(limit, value);
+  const part = h("span", {});
+  part.style.width = `${(100 * Math.min(1, Math.max(0, share))).toFixed(1)}%`;
+  return h("div", { class: over ? "meter over" : "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * Math.min(1, Math.max(0, share))), "aria-valuetext": text, "aria-label": t("limit") }, part);
 }
 
 export const ageText = (row) => (row.at_ms === null ? t("never") : ago(stationNow() - row.at_ms));

@@ -36,7 +36,7 @@ export function t(key, given) {
 export const has = (key) => texts[key] !== undefined;
 const UNITS = { degC: "°C", "ug/m3": "µg/m³", "uS/cm": "µS/cm", "1/cm3": "1/cm³", um: "µm", deg: "°", "mg/m3": "mg/m³" };
 export const unit = (name) => UNITS[name] || name;
-const locale = () => (language === "ky" ? "ru" : language);  // the same comma and the same blanks
+const locale = () => ({ ky: "ru", en: "en-GB" }[language] || language);  // the same comma and the same blanks
 
 const formats = new Map();
 function format(kind, make) {

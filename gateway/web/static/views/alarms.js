@@ -29,7 +29,7 @@ export function render(root) {
       const at = state.now.alarms.findIndex((a) => a.rule === rule);
       if (at >= 0) state.now.alarms[at] = alarm;
       forms.delete(rule);
-      fill(said, h("p", { class: "note good" }, t(`done.${what}`, { rule })));
+      fill(said, h("p", { class: "note good" }, t(what === "in-service" ? "done.unshelve" : `done.${what}`, { rule })));
       draw(true);
       history();
     } catch (e) { fill(said, problem(e)); }
@@ -41,7 +41,7 @@ export function render(root) {
     const hidden = a.state === "shelved" || a.state === "out_of_service";
     const actions = session.signed_in ? [
       waits ? h("button", { class: "main", onclick: () => act(a.rule, "ack", {}) }, t("ack")) : null,
-      hidden ? h("button", { onclick: () => act(a.rule, "unshelve", {}) }, t("unshelve")) : shelving(a),
+      hidden ? h("button", { onclick: () => act(a.rule, a.state === "shelved" ? "unshelve" : "in-service", {}) }, t("unshelve")) : shelving(a),
     ] : [waits ? h("a", { class: "button", href: "#/sign" }, t("sign.to_act")) : null];
     const value = a.value === null || a.value === undefined ? "" : `${quantityName(a.quantity)} ${number(a.value, 2)} ${unit(a.unit)}`;
     const limit = a.limit === null || a.limit === undefined ? "" : t("limit.high", { limit: number(a.limit, Number.isInteger(a.limit) ? 0 : 2), unit: unit(a.unit) });

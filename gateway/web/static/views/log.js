@@ -2,8 +2,8 @@
 import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { onChange } from "../lib/live.js";
-import { empty, problem } from "../lib/parts.js";
-import { moment, t } from "../lib/words.js";
+import { alarmState, empty, problem } from "../lib/parts.js";
+import { moment, number, t, unit } from "../lib/words.js";
 
 const KINDS = { all: "", alarms: "alarm,acknowledge,shelve,unshelve", visits: "visit,maintenance,calibrated,correction,note", instruments: "sensor,identified,sensor_changed,split,gap",
   messages: "notify,sms,sms_path,modem", station: "started,stopped,loss,clock_step,clock_set,sink_down,sink_up,refused,page" };
@@ -18,7 +18,7 @@ export function render(root) {
     fill(said);
     try {
       const { events } = await get("/api/events", { what: KINDS[kind.value], limit: 60, before: further && oldest ? oldest : undefined });
-      const items = events.map((e) => h("li", { class: e.what }, h("time", {}, moment(e.at_ms)), h("span", {}, h("b", {}, t(`event.${e.what}`)), ` ${[e.detail.sensor, e.detail.rule].filter(Boolean).join(" ")} `, h("small", {}, words(e.detail)))));
+      const items = events.map((e) => h("li", { class: e.what }, h("time", {}, moment(e.at_ms)), h("span", {}, h("b", {}, t(`event.${e.what}`)), ` ${[e.detail.sensor, e.detail.rule].filter(Boolean).join(" ")} `, h("small", {}, words(e.detail, e.what)))));
       if (further) list.append(...items); else fill(list, items);
       if (!list.children.length) fill(said, empty(t("log.none")));
       if (events.length) oldest = events[events.length - 1].seq;
@@ -30,7 +30,10 @@ export function render(root) {
   return () => { off(); clearTimeout(pending); };
 }
 
-function words(detail) {
+function words(detail, what) {
+  if (what === "alarm") return `${alarmState(detail.from)} → ${alarmState(detail.to)}${typeof detail.value === "number" ? ` · ${number(detail.value, 2)} ${unit(detail.unit || "")}` : ""}${detail.by ? ` · ${detail.by}` : ""}`;
+  if (what === "notify") return `→ ${detail.to}: ${detail.text}`;
+  if (what === "sms") return `→ ${detail.to || ""}: ${detail.state}${detail.error ? ` · ${detail.error}` : ""}`;
   const text = Object.entries(detail).filter(([k, v]) => !QUIET.includes(k) && v !== null && v !== "")
     .map(([k, v]) => `${k.replaceAll("_", " ")}: ${k.endsWith("_ms") && typeof v === "number" && v > 1e12 ? moment(v) : typeof v === "object" ? JSON.stringify(v) : v}`).join(" · ");
   return text.length > 300 ? `${text.slice(0, 300)}…` : text;

@@ -2,7 +2,7 @@
 import { get } from "../lib/api.js";
 import { fill, h, say } from "../lib/dom.js";
 import { isOld, isSilent, onChange, state } from "../lib/live.js";
-import { ageText, isDetail, limitBar, limitText, limitsOf, ordered, quality, quantityName, spark, stateName, alarmState } from "../lib/parts.js";
+import { ageText, isDetail, isOver, limitBar, limitText, limitsOf, ordered, quality, quantityName, spark, stateName, alarmState } from "../lib/parts.js";
 import { number, t, unit } from "../lib/words.js";
 
 const MEDIA = ["water", "air", "soil", "power", "station"];
@@ -63,6 +63,7 @@ function card(first) {
       const v = row.values.find((x) => x.quantity === part.quantity);
       say(part.number, number(v.value, v.digits));
       const limits = limitsOf(row.id, v.quantity).filter((l) => l.high !== null || l.low !== null);
+      part.root.classList.toggle("over", limits.some((l) => isOver(l, v.value)));
       fill(part.limit, limits.map((l) => { const text = limitText(l, v.value, v.digits); return [limitBar(l, v.value, text), h("span", {}, text)]; }));
     }
     age(row);

@@ -2,7 +2,7 @@
 import { get } from "../lib/api.js";
 import { fill, h, say } from "../lib/dom.js";
 import { isOld, isSilent, onChange, state, stationNow } from "../lib/live.js";
-import { ageText, isDetail, limitText, limitsOf, ordered, quality, quantityName, spark } from "../lib/parts.js";
+import { ageText, isDetail, isOver, limitText, limitsOf, ordered, quality, quantityName, spark } from "../lib/parts.js";
 import { ago, date, number, t, unit } from "../lib/words.js";
 
 const UP = ["active_unacknowledged", "active_acknowledged", "recovering"];
@@ -38,7 +38,7 @@ export function render(root) {
     const key = JSON.stringify(up.map((a) => [a.rule, a.state]));
     if (doing.dataset.key !== key) {
       doing.dataset.key = key;
-      fill(doing, up.map((a) => h("p", { class: "note" }, h("b", {}, a.quantity ? quantityName(a.quantity) : a.sensor), ": ", t(a.state === "active_unacknowledged" ? "public.told" : "public.doing"), a.since_ms ? ` (${t("since", { at: date(a.since_ms), ago: ago(stationNow() - a.since_ms) })})` : "")));
+      fill(doing, up.map((a) => h("p", { class: "note" }, h("b", {}, a.quantity ? quantityName(a.quantity) : a.sensor), ": ", t(a.state === "active_unacknowledged" ? "public.told" : "public.doing"), a.since_ms ? ` — ${t("since", { at: date(a.since_ms), ago: ago(stationNow() - a.since_ms) })}` : "")));
     }
     for (const part of rows.values()) {
       const row = state.now.sensors.find((r) => r.id === part.id), v = row && row.values.find((x) => x.quantity === part.quantity);
@@ -48,6 +48,7 @@ export function render(root) {
       part.root.classList.toggle("old", q === "old");
       part.root.querySelector(".value").dataset.quality = q;
       say(part.quality, t(`quality.${q}`));
+      part.root.querySelector(".value").classList.toggle("over", limitsOf(row.id, v.quantity).some((l) => isOver(l, v.value)));
       say(part.limit, limitsOf(row.id, v.quantity).map((l) => limitText(l, v.value, v.digits)).join(" "));
       say(part.age, ageText(row));
     }
