@@ -161,10 +161,10 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
     while story.tiers < len(rule.send) and (age_s >= rule.send[story.tiers].after_s or not story.told):
         tier = rule.send[story.tiers]
         new = [name for name in tier.contacts if name in contacts and name not in story.told]
-        reason = f"nobody has acknowledged for {tier.after_s / 60:g} min"
-        if age_s < tier.after_s:
-            reason = "nobody could be told before"
-        notices += _notices(rule, state, Notice.ESCALATE, new, contacts, moment, reason)
+        notice, reason = Notice.ESCALATE, f"nobody has acknowledged for {tier.after_s / 60:g} min"
+        if age_s < tier.after_s:  # to these it is the first message of all
+            notice, reason = Notice.RAISE, "nobody could be told before"
+        notices += _notices(rule, state, notice, new, contacts, moment, reason)
         story = replace(story, tiers=story.tiers + 1, told=_join(story.told, new))
     due = _reminders_due(age_s)
     if due > story.reminders:
