@@ -32,8 +32,8 @@ def learn(path: PathState, row_id: str, outcome: Outcome, error: str, now: Now) 
     if outcome.state not in ("accepted", "delivered"):
         return []
     path.failing_ms = None
-    if row_id in path.life and (outcome.state == "delivered" or outcome.path not in ("", "modem")):
-        path.life = ()  # only the modem's messages come with a report
+    if row_id in path.life and (outcome.state == "delivered" or outcome.path not in ("", "modem", "second")):
+        path.life = ()  # only the modems' messages come with a report
     if path.dead and (outcome.state == "delivered" or not path.undelivered):
         path.dead, path.undelivered = "", False
         return [PathChange("alive", f"{row_id} was {outcome.state}")]

@@ -196,6 +196,8 @@ class AlarmFold:
             case "station":
                 watch.see_station(str(detail.get("part")), detail.get("works") is not False)
                 return []
+            case "modem" if "modem" in detail:
+                return []  # the second one; the first says whether the path is in order
             case "modem":
                 return watch.modem(str(detail.get("state")), str(detail.get("why", "")), now)
             case "sms":

@@ -35,6 +35,7 @@ from gateway.config_parts import (
     Mqtt,
     Part,
     Rule,
+    SecondModem,
     Send,
     Sensor,
     Sms,
@@ -47,8 +48,8 @@ from gateway.config_words import Place
 from gateway.errors import ConfigError
 
 __all__ = [
-    "Bus", "Clock", "Contact", "Expect", "Influxdb", "Journal", "Mqtt", "Rate", "Rule", "Send", "Sensor",
-    "Sms", "Station", "Tier", "Web", "Wire", "load",
+    "Bus", "Clock", "Contact", "Expect", "Influxdb", "Journal", "Mqtt", "Rate", "Rule",
+    "SecondModem", "Send", "Sensor", "Sms", "Station", "Tier", "Web", "Wire", "load",
 ]  # fmt: skip
 
 FILE_LIMIT = 1_000_000

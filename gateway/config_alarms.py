@@ -45,8 +45,18 @@ def _command(given: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+class SecondModem(Part):
+    """[sms.second]: another modem, best with a SIM of another operator. Its keys are those of [sms]."""
+
+    modem: Annotated[str, BeforeValidator(words.port)]
+    baudrate: Baudrate = 115200
+    pin: Secret | None = None
+    smsc: Annotated[str | None, BeforeValidator(words.phone)] = None
+    power: Annotated[tuple[str, ...], BeforeValidator(_command)] = ()
+
+
 class Sms(Part):
-    """[sms]: the modem, and the second path over the internet."""
+    """[sms]: the modem, a second one, and the path over the internet."""
 
     modem: Annotated[str | None, BeforeValidator(words.port)] = None
     baudrate: Baudrate = 115200
@@ -56,6 +66,8 @@ class Sms(Part):
     """The message centre's number, where the SIM has a wrong one."""
     power: Annotated[tuple[str, ...], BeforeValidator(_command)] = ()
     """A command that switches the modem off and on, when nothing else brings it back."""
+    second: SecondModem | None = None
+    """Takes over when the first does not send."""
     provider: Annotated[str | SecretStr | None, BeforeValidator(_provider)] = None
     """A provider's file by name, or a secret with an address that has everything in it."""
     provider_settings: Annotated[dict[str, SecretStr], BeforeValidator(_settings)] = Field({})

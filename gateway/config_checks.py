@@ -262,6 +262,8 @@ def _sms(draft: Draft) -> None:
 
 def _sms_paths(draft: Draft, sms: Sms) -> None:
     at, declared = draft.at("sms"), draft.declared("contact")
+    if sms.second is not None and "modem" not in draft.data["sms"]:
+        at.complain("second", "stands without a first one; write its keys into [sms]")
     for name in sms.daily_to:
         if name not in declared:
             at.complain("daily_to", f"there is no contact {shown(name)}{mean(name, declared)}")

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gateway import config_words as words
-from gateway.config_alarms import Contact, Hours, Quiet, Rule, Sms, Tier
+from gateway.config_alarms import Contact, Hours, Quiet, Rule, SecondModem, Sms, Tier
 from gateway.config_calibration import Calibration, Correct
 from gateway.config_part import Baudrate, Format, Id, Language, Medium, Pair, Part, Port
 from gateway.config_words import Rate, Secret, shown
 
 __all__ = [
     "ONCE", "SEVERAL", "Attenuated", "Bus", "Clock", "Contact", "Expect", "Flat", "General", "Hours",
-    "Influxdb", "Journal", "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "Send", "Sensor", "Sms", "Tier",
-    "Web",
+    "Influxdb", "Journal", "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send", "Sensor",
+    "Sms", "Tier", "Web",
 ]  # fmt: skip
 
 

@@ -88,6 +88,8 @@ def _ports(draft: Draft) -> None:
     ]
     if draft.sms and draft.sms.modem:
         sites.append((draft.at("sms"), "modem", draft.sms.modem, "the modem"))
+    if draft.sms and draft.sms.second:
+        sites.append((draft.at("sms"), "second.modem", draft.sms.second.modem, "the second modem"))
     owners: dict[str, str] = {}
     for at, key, port, owner in sites:
         real = os.path.realpath(port) if port.startswith("/") else port.rstrip("/").lower()
@@ -98,7 +100,7 @@ def _ports(draft: Draft) -> None:
         remedy = "put both on one [[bus]]" if at.section == "sensor" else "give it a port of its own"
         at.spoil(key, f"{shown(port)} belongs to {first} already; {remedy}")
         if at.section == "sms" and draft.sms:
-            draft.sms = draft.sms.model_copy(update={"modem": None})
+            draft.sms = draft.sms.model_copy(update={"modem" if key == "modem" else "second": None})
     _drop_without_bus(draft)
 
 

@@ -89,13 +89,15 @@ class SmsDesk:
         salt: bytes = b"",
         sender: SmsSender | None = None,
         beat: Callable[[float], None] = lambda _: None,
+        name: str = "modem",
     ) -> None:
         self.health: dict[str, Any] = {"state": "unknown"}
         """As it was last seen, for the status message."""
         self._journal, self._fold, self._modem, self._stamp = journal, fold, modem, stamp
         self._sender, self._beat, self._salt = sender, beat, salt
+        self._name = name
         self._looked = asyncio.Event()
-        if sender is not None:
+        if sender is not None and sender.looked is None:
             sender.looked = self._looked
         self._failures = 0
         self._health_due_s = 0.0
@@ -148,7 +150,7 @@ class SmsDesk:
             return False
         state = "delivered" if report.outcome == "delivered" else "undelivered"
         detail = {"id": row.id, "rule": row.rule, "occurrence": row.occurrence, "to": row.contact}
-        detail |= {"state": state, "attempt": row.attempts, "path": "modem", "part": report.part}
+        detail |= {"state": state, "attempt": row.attempts, "path": self._name, "part": report.part}
         self._journal.append([Event(self._stamp(), "sms", detail | {"status": report.status})])
         return True
 
@@ -217,12 +219,15 @@ class SmsDesk:
             log.info("sms: the modem is ready: %s", more)
         else:
             log.warning("sms: the modem is %s: %s", state, why)
-        self._journal.append([Event(self._stamp(), "modem", dict(self.health))])
+        which = {} if self._name == "modem" else {"modem": self._name}
+        self._journal.append([Event(self._stamp(), "modem", which | self.health)])
 
     def _expect_reports(self, outbox: Outbox) -> None:
         """After a restart: which delivery reports are still waited for."""
         contacts = self._fold.watch.contacts
         for row in outbox.accepted():
+            if row.path not in ("", self._name):
+                continue  # another modem's references are others
             for part, reference in enumerate(row.taken, 1):
                 if row.contact in contacts and isinstance(reference, int) and part not in row.reported:
                     self._modem.expected.sent(contacts[row.contact].phone, reference, row.reference, part)
@@ -244,6 +249,7 @@ class SmsService:
         tell: Callable[[int], str] = lambda _: "",
     ) -> None:
         self.desk: SmsDesk | None = None
+        self.second: SmsDesk | None = None
         self.tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         self._fold = fold
         paths: list[tuple[str, Any]] = []
@@ -253,6 +259,9 @@ class SmsService:
         modem = None if sms.modem is None else modem_of(sms, sms.modem, wanted.data)
         if modem is not None:
             paths.append(("modem", modem))
+        second = None if sms.second is None else modem_of(sms.second, sms.second.modem, wanted.data, "second")
+        if second is not None:
+            paths.append(("second", second))
         if sms.provider is not None:
             paths.append(("provider", provider_of(sms, sms.provider, wanted.id)))
         name, path = paths[0] if len(paths) == 1 else ("sms", Paths(paths))
@@ -262,18 +271,27 @@ class SmsService:
             salt = _salt(wanted.data)
             self.desk = SmsDesk(journal, fold, modem, stamp, salt=salt, sender=sender, beat=beat)
             self.tasks["sms.inbox"] = self.desk.run
+            if second is not None:
+                self.second = SmsDesk(
+                    journal, fold, second, stamp, salt=salt, sender=sender, beat=beat, name="second"
+                )
+                self.tasks["sms.second"] = self.second.run
             if wanted.clock.source == "modem":
                 self.tasks["clock.modem"] = ModemTime(modem, tell, wanted.clock.modem_time).run
 
     def health(self) -> dict[str, Any]:
         """For the status message."""
         health = self._fold.path()
-        return health | ({"modem": self.desk.health} if self.desk is not None else {})
+        desks = {"modem": self.desk, "second": self.second}
+        return health | {name: desk.health for name, desk in desks.items() if desk is not None}
 
 
-def modem_of(sms: config.Sms, port: str, data: Path, *, waits: Waits | None = None) -> Modem:
-    """The modem of [sms], with the PIN that must not be tried again."""
-    wrong = _WrongPin(data)
+def modem_of(
+    sms: config.Sms | config.SecondModem, port: str, data: Path, name: str = "modem", *,
+    waits: Waits | None = None,
+) -> Modem:  # fmt: skip
+    """The modem of [sms] or [sms.second], with the PIN that must not be tried again."""
+    wrong = _WrongPin(data, name)
     return Modem(
         Link(port, Line(sms.baudrate, "8N1")),
         pin=None if sms.pin is None else sms.pin.get_secret_value(),
@@ -322,8 +340,8 @@ def _power(command: Sequence[str]) -> Callable[[], Awaitable[None]]:
 class _WrongPin:
     """Remembers a SIM PIN that was refused: tried again at every start, it would lock the SIM."""
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / "wrong-pin"
+    def __init__(self, data: Path, name: str = "modem") -> None:
+        self._path = data / ("wrong-pin" if name == "modem" else f"wrong-pin-{name}")
 
     def read(self) -> str | None:
         try:

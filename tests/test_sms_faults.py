@@ -11,18 +11,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from alerts.modem import Modem
-from alerts.outbox import RowState
+from alerts.outbox import TELLING, RowState
 from alerts.rules import Kind, Phase, Priority, Rule, Tier
 from alerts.watch import Limits
 from drivers.emulators.modem import ModemEmulator
-from drivers.link import Line, Link
+from drivers.link import Line
 from gateway.model import Flag, Reading, Value
-from gateway.sms import _WrongPin
+from gateway.sms import modem_of
 from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station, Taken
 from tests.test_sms_service import Desk, desk, port
 from tests.virtual_time import run
@@ -143,11 +144,9 @@ def test_a_wrong_pin_is_given_once_whatever_restarts_and_the_alarm_waits(tmp_pat
     async def main() -> None:
         async with port(tmp_path) as (emulated, path):
             emulated.pin, emulated.knows_cpinr = "1234", False
-            kept = _WrongPin(tmp_path)
+            asked: Any = SimpleNamespace(baudrate=115200, pin=SecretStr("9999"), smsc=None, power=())
             for life in range(4):
-                modem = Modem(
-                    Link(path, Line(115200)), pin="9999", wrong_pin=kept.read(), on_wrong_pin=kept.keep
-                )
+                modem = modem_of(asked, path, tmp_path)
                 station = Desk(tmp_path / "journal", modem)
                 await station.open()
                 if life == 0:
@@ -344,8 +343,13 @@ def check_told(
     lost = [e["id"] for e in said if e["id"] not in done and e["id"] not in groups]
     assert lost == [], ended
     order = [i for i, _ in net.log]
-    for e in said:
-        if e["kind"] == "clear" and e["id"] in order:
-            before = [i for i in order[: order.index(e["id"])] if i.startswith(f"{e['rule']}/")]
-            with_digest = any(i.startswith("digest/") for i in order[: order.index(e["id"])])
-            assert before or with_digest, e["id"]
+    within = {e["id"]: e["reason"] for e in said if e["kind"] == "digest"}
+    open_end = {e["id"] for e in sms if e["state"] == "unknown"}
+    for at, e in enumerate(said):
+        if e["kind"] != "clear" or e["id"] not in order:
+            continue
+        heard = [word for i in order[: order.index(e["id"])] for word in (i, *within.get(i, "").split())]
+        heard = [word.rstrip(",") for word in heard]
+        same = [b for b in said[:at] if (b["rule"], b["to"]) == (e["rule"], e["to"])]
+        telling = [b["id"] for b in same if b["kind"] in TELLING]
+        assert telling[-1] in heard or telling[-1] in open_end or any(d in open_end for d in within), e["id"]

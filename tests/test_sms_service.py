@@ -24,6 +24,7 @@ from drivers.emulators.port import PtyPort
 from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms_sender import SmsSender
+from gateway.errors import ConfigError
 from gateway.sms import SmsDesk, SmsService, _power, _salt
 from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station
 from tests.virtual_time import run
@@ -585,6 +586,69 @@ def test_the_service_is_put_together_as_the_file_says(tmp_path: Path) -> None:
         await made.kill()
 
     run(main())
+
+
+def test_two_modems_the_second_sends_and_hears_when_the_first_cannot(tmp_path: Path) -> None:
+    async def main() -> None:
+        first, second = ModemEmulator("first"), ModemEmulator("second")
+        first.registered = False
+        second._mr = 200  # its references are others
+        ports = [PtyPort([m], link_path=tmp_path / m.name, line=Line(115200)) for m in (first, second)]
+        for pty in ports:
+            await pty.start()
+        more = f'[sms.second]\nmodem = "{ports[1].link_path}"\n'
+        text = TOML.format(modem=ports[0].link_path, power="/bin/true", more=more)
+        (tmp_path / "station.toml").write_text(text, encoding="utf-8")
+        wanted = config.load(tmp_path / "station.toml", environment={})
+        for life in range(2):
+            made = Desk(tmp_path / "journal", Stored(Received("x", True, "", "", 1, True, ())))
+            service = SmsService(wanted, made.journal, made.fold, made.clock.stamp)
+            assert sorted(service.tasks) == ["sms", "sms.inbox", "sms.second"]
+            await made.open()
+            tasks = [asyncio.create_task(run()) for run in service.tasks.values()]
+            if life == 0:
+                second.report_after_s = 60.0
+                made.read(80)
+            await asyncio.sleep(30)
+            if life == 1:
+                second.receive(DUTY.phone, made.code())
+            for _ in range(60):
+                await asyncio.sleep(1)
+                made.journal.tick()
+            states = [(e["state"], e["path"]) for e in await made.events("sms")]
+            assert (first.sent, len(second.sent)) == ([], 1 + life)
+            if life == 1:
+                assert made.fold.standing()[0]["state"] == "active_acknowledged"
+                assert ("delivered", "second") in states
+                assert service.health()["modem"]["state"] == "not registered"
+                assert service.health()["second"]["state"] == "ready"
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for at in (service.desk, service.second):
+                assert at is not None
+                at._modem.close()  # type: ignore[attr-defined]  # the real modem has it
+            await made.kill()
+        for pty in ports:
+            await pty.stop()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ('modem = "/dev/a"', 'modem = "/dev/a"', "belongs to the modem already"),
+        ('provider = "kannel"', 'modem = "/dev/a"', "stands without a first one"),
+        ('modem = "/dev/a"', "", "second.modem"),
+    ],
+)
+def test_mistakes_about_a_second_modem(tmp_path: Path, first: str, second: str, says: str) -> None:
+    text = TOML.replace('modem = "{modem}"\npower = ["{power}", "x"]\n{more}', "{more}")
+    file = tmp_path / "station.toml"
+    file.write_text(text.format(more=f"{first}\n[sms.second]\n{second}\n"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        config.load(file, environment={})
 
 
 def test_the_salt_is_made_once_and_is_secret(tmp_path: Path) -> None:
