@@ -14,6 +14,7 @@ just starting.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import sqlite3
@@ -30,9 +31,6 @@ from gateway.journal_store import VERSION, Block, Memory, Unreadable, _crc, _mem
 from gateway.journal_tail import Tail, read_tail
 from gateway.model import Record
 
-TAIL_TRIES = 5
-TAIL_PAUSE_S = 0.05
-"""A station may be writing the very frame that is read: it is looked at again."""
 BUSY_S = 2.0
 NOW_MS = 1 << 62
 """Later than every block."""
@@ -70,7 +68,9 @@ class JournalReader:
         """The process that has the journal open for writing; None where there is none."""
         self.memory = Memory()
         """As SQLite has it, with what the tail says since."""
-        self.tail = _quiet_tail(folder / "tail")
+        # A frame that is just being written is not there yet. Read before SQLite's file, and of use only
+        # where that does not have the same records already.
+        self.tail = read_tail(folder / "tail")
         self._path = folder / "journal.db"
         self._db: sqlite3.Connection | None = None
         if self._path.exists():
@@ -78,7 +78,7 @@ class JournalReader:
         self._replay()
 
     def blocks(
-        self, until_s: float = float("inf"), walk: Walk | None = None
+        self, until_s: float = math.inf, walk: Walk | None = None
     ) -> Iterator[tuple[int, list[bytes]]]:
         """When a block ends (UTC as dated then) and its records as lines of JSON: first the tail, which has
         no such time yet, then the newest block, and so on. Each is checked against its checksum; what is
@@ -219,16 +219,6 @@ def set_aside(folder: Path) -> list[Path]:
     """Files of a journal that could not be read and were kept: the newest last. Raises OSError."""
     found = [*folder.glob("journal.db.unreadable-*"), *folder.glob("tail.unreadable*")]
     return sorted(file for file in found if not file.name.endswith(("-wal", "-shm")))
-
-
-def _quiet_tail(path: Path) -> Tail:
-    """The tail, read while nobody is in the middle of a frame as far as can be. Raises OSError."""
-    for _ in range(TAIL_TRIES):
-        tail = read_tail(path)
-        if not tail.broken:
-            break
-        time.sleep(TAIL_PAUSE_S)
-    return tail
 
 
 def decoded(lines: Iterable[bytes]) -> Iterator[Record]:

@@ -181,6 +181,8 @@ def test_what_is_not_believed(tmp_path: Path, off_s: float, stands: str) -> None
 
 def test_a_network_that_tells_nothing_and_then_does(tmp_path: Path) -> None:
     async def scenario(place: Place) -> None:
+        place.world.power_on(START_MS + DAY_S * 1000)  # a time that could be, and nobody vouches for
+        place.station.clock = Clock("modem", memory=place.station.fold, machine=place.world)
         place.emulated.network_clock = None
         await place.told(within_s=20)
         assert not place.station.records[-1].body.at.synced

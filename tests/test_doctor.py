@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import pytest
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.port import PtyPort
 from drivers.link import Line
-from gateway import config, doctor
+from gateway import config, doctor, doctor_database, doctor_network
 from gateway.doctor_finding import Finding, in_thread, worst
-from gateway.doctor_ports import Port, judge, look
+from gateway.doctor_journal import Evidence
+from gateway.doctor_ports import Port, journaled, judge, look
+from gateway.model import Stamp
 from tests.services import InfluxDB, Mosquitto, Subscriber, free_port, running, until
 from tests.site import site
 
@@ -181,6 +184,30 @@ def test_what_hangs_in_a_thread_holds_up_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_when_everything_hangs_it_ends_all_the_same(
+    tmp_path: Path, own_mosquitto: Mosquitto, own_influxdb: InfluxDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker and a database that take connections and say nothing, and a port at which nobody speaks."""
+    for module, name in ((doctor_network, "ANSWER_S"), (doctor_database, "REQUEST_S")):
+        monkeypatch.setattr(module, name, 2.0)
+    ours, theirs = os.openpty()
+    text = f'[mqtt]\nurl = "{own_mosquitto.url}"\n[influxdb]\nversion = 1\ndatabase = "x"\n'
+    file = station(tmp_path, f'{text}url = "{own_influxdb.url}"\n', port=os.ttyname(theirs))
+    own_mosquitto.pause()
+    own_influxdb.pause()
+    began_s = time.monotonic()
+    findings = examine(file)
+    took_s = time.monotonic() - began_s
+    own_mosquitto.resume()
+    own_influxdb.resume()
+    os.close(ours)
+    os.close(theirs)
+    assert "no CONNACK" in one(findings, "broker").what
+    assert one(findings, "database").level == "failure"
+    assert one(findings, "sensor", "dust1").level == "failure"
+    assert took_s < doctor.ALL_WITHIN_S / 2
+
+
 # ── ports ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -272,6 +299,38 @@ def test_the_better_name_of_a_port(tmp_path: Path) -> None:
     link.symlink_to("../../ttyUSB0")
     assert look(str(tmp_path / "ttyUSB0"), tmp_path).better == str(link)
     assert look(str(tmp_path / "ttyUSB9"), tmp_path).others == (str(link),)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state", "state_age_s", "level", "words"),
+    [
+        (5, "", 0, "ok", "the service reads it, last 5 s ago"),
+        (29, "", 0, "ok", "last 29 s ago"),
+        (31, "", 0, "failure", "last reading 31 s ago"),
+        (None, "", 0, "failure", "there is no reading of it"),
+        (5, "dead", 60, "ok", "last 5 s ago"),  # it has come back since
+        (60, "dead", 50, "failure", "the service says dead: no answer"),
+        (5, "crosstalk", 3, "failure", "the service says crosstalk"),
+        (5, "alive", 3, "ok", "last 5 s ago"),
+    ],
+)
+def test_an_instrument_by_what_was_journaled(
+    tmp_path: Path, age_s: float | None, state: str, state_age_s: float, level: str, words: str
+) -> None:
+    [sensor] = config.load(station(tmp_path), lenient=True).sensors
+    now = Stamp(1_795_428_000_000, "boot1", 10_000_000, True)
+
+    def ago(seconds: float) -> Stamp:
+        return Stamp(now.utc_ms - round(seconds * 1000), "boot1", now.mono_ms - round(seconds * 1000), True)
+
+    evidence = Evidence(now=now)
+    if age_s is not None:
+        evidence.last_at["dust1"] = ago(age_s)
+    if state:
+        evidence.states["dust1"] = {"state": state, "why": "no answer", "at": ago(state_age_s)}
+    found = journaled(sensor, evidence)
+    assert found.level == level
+    assert words in found.what
 
 
 def test_a_dead_probe_is_told_from_its_neighbour(tmp_path: Path) -> None:

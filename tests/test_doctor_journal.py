@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -42,10 +43,13 @@ async def fill(folder: Path, *, blocks: int = 6, close: bool = True) -> None:
         await journal._settle()
     journal.append([reading(clock.stamp(), -1.0)])
     await journal.sync()
-    if close:
-        await journal.close()
-    else:
-        await journal._in_thread(journal._disk.close)
+    if not close:  # as after a kill: with SQLite's write-ahead log, and nothing cleaned up
+        killed = folder.with_name("killed")
+        shutil.copytree(folder, killed)
+    await journal.close()
+    if not close:
+        shutil.rmtree(folder)
+        killed.rename(folder)
 
 
 def look(tmp_path: Path) -> tuple[Evidence, list[Finding]]:
@@ -82,6 +86,7 @@ def test_reading_changes_nothing_and_finds_everything(tmp_path: Path) -> None:
         numbers = {r.body.values["pm2_5"].raw for r in records if isinstance(r.body, Reading)}
         assert numbers == {-1.0, *map(float, range(6 * NUMBERS))}
         assert (walk.wrong, walk.whole, reader.writer_pid) == ([], True, None)
+        assert ("journal.db-wal" in before) is not close
 
 
 def test_beside_a_writer_at_full_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

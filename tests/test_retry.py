@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway import retry as retry_module
+from gateway.follow import Follower
 from gateway.follow_sink import Progress
 from gateway.model import Event, Reading, Record, Stamp
 from gateway.refused import LIMIT, RefusedFold, offer, state
+from tests.memory_journal import MemoryJournal
 from tests.services import InfluxDB, until
 from tests.site import DATABASE, Site, events, site
 
@@ -105,6 +110,45 @@ def test_only_what_a_sink_takes_leaves_the_list() -> None:
     for sink, only in (("nowhere", None), ("", [9]), ("influxdb", "9"), ("influxdb", [True])):
         with pytest.raises(ControlError):
             state(station, sink, only)
+
+
+def test_round_after_round_until_all_are_through() -> None:
+    """A sink that takes two at a time, and refuses one of them again."""
+    station = Small()
+    for seq in range(7):
+        station.refused.step(refused(seq + 10, 3 * seq + 1, reason="type conflict"))
+
+    async def call(**body: Any) -> Any:
+        answer = state(station, body["sink"], body.get("only"))
+        if 10 in answer["taken"]:
+            station.refused.step(refused(500, 10, reason="still"))
+        return answer if body.get("only") is None else {**answer, **state(station), "taken": answer["taken"]}
+
+    said: list[str] = []
+    first = state(station)
+    assert asyncio.run(retry_module._rounds(call, first, "influxdb", said.append)) == 1
+    assert said[:2] == ["influxdb: 6 of 7 records delivered", "influxdb: record 10 is refused again: still"]
+    assert sorted(station.refused.of("influxdb")) == [10]
+    said.clear()
+    assert asyncio.run(retry_module._rounds(call, {"sinks": {"mqtt": {"refused": {}}}}, "", said.append)) == 0
+    assert said == ["mqtt: no record is refused"]
+
+
+def test_what_goes_again_is_not_passed_over_as_settled() -> None:
+    """A refused record of a batch that was let go as history counts as settled until the history is paid."""
+
+    async def scenario() -> None:
+        journal = MemoryJournal()
+        follower = Follower(journal, "influxdb", Nothing(), stamp=lambda: AT)  # type: ignore[arg-type]  # enough of a sink
+        follower._settled = {4, 5, 6}
+        follower.again([5])
+        assert follower._settled == {4, 6}
+
+    asyncio.run(scenario())
+
+
+class Nothing:
+    history_per_s, batch_records = 1.0, 10
 
 
 # ── the whole ───────────────────────────────────────────────────────────────────────────────────
