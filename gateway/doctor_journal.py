@@ -29,6 +29,8 @@ DAY_MS = 86_400_000
 LOSSES_SHOWN = 3
 REFUSED_SHOWN = 3
 NEARLY_FULL = 0.95
+TELLING = (b'"loss"', b'"journal_unreadable"')
+"""Events that are looked for in all of the journal, not only in its last day."""
 
 
 @dataclass(slots=True)
@@ -97,9 +99,8 @@ async def gather(wanted: config.Station, within_s: float) -> Evidence:
 async def check_disk(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
     """Room, rights and wear of the disk that the journal is on."""
     folder = wanted.data
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
+        folder = await in_thread(lambda: _there(wanted.data), 10.0)
         disk = await in_thread(lambda: os.statvfs(folder), 10.0)
     except TimeoutError:
         return [Finding("disk", str(folder), "failure", "the disk does not answer", "look at: dmesg | tail")]
@@ -163,7 +164,7 @@ def _read(wanted: config.Station, found: Evidence, until_s: float) -> None:
         found.now = Clock(wanted.clock.source, memory=found.dating).stamp()
         _, found.journal_bytes = reader.count()
         since_ms = found.now.utc_ms - DAY_MS
-        for to_ms, lines in reader.blocks(until_s, found.walk):
+        for to_ms, lines in reader.blocks(until_s, found.walk, all_since_ms=since_ms, else_with=TELLING):
             recent = to_ms >= since_ms
             for record in decoded(lines if recent else filter(_tells, lines)):
                 body = record.body
@@ -181,7 +182,7 @@ def _read(wanted: config.Station, found: Evidence, until_s: float) -> None:
 
 
 def _tells(line: bytes) -> bool:
-    return b'"loss"' in line or b'"journal_unreadable"' in line
+    return any(word in line for word in TELLING)
 
 
 def _newer(at: Stamp, than: Stamp | None) -> bool:
@@ -221,6 +222,17 @@ def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
         if what == "gap":
             why = str(detail.get("why", ""))
             found.gaps.setdefault(str(detail.get("sensor")), Counter())[why] += detail.get("slots") or 1
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there. Raises OSError where nobody may look."""
+    while True:
+        try:
+            folder.stat()
+        except FileNotFoundError:
+            folder = folder.parent
+        else:
+            return folder
 
 
 # ── findings ────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -78,11 +78,17 @@ class JournalReader:
         self._replay()
 
     def blocks(
-        self, until_s: float = math.inf, walk: Walk | None = None
+        self,
+        until_s: float = math.inf,
+        walk: Walk | None = None,
+        *,
+        all_since_ms: int = 0,
+        else_with: Sequence[bytes] = (),
     ) -> Iterator[tuple[int, list[bytes]]]:
         """When a block ends (UTC as dated then) and its records as lines of JSON: first the tail, which has
         no such time yet, then the newest block, and so on. Each is checked against its checksum; what is
-        wrong goes into `walk`. Stops at `until_s` (time.monotonic). Raises Unreadable.
+        wrong goes into `walk`. Of blocks that ended before `all_since_ms` only the lines that hold one of
+        the words `else_with` are given. Stops at `until_s` (time.monotonic). Raises Unreadable.
         """
         walk = walk if walk is not None else Walk()
         yield NOW_MS, [line for line in self.tail.lines if line.startswith(b"[")]
@@ -97,7 +103,8 @@ class JournalReader:
                 block = self._block(first_seq)
                 if ended_seq is not None and ended_seq > last_seq:
                     walk.wrong.append(f"a block is missing: records {last_seq + 1} to {ended_seq}")
-                lines = block.lines()
+                if to_ms >= all_since_ms or any(word in block.text() for word in else_with):
+                    lines = block.lines()
                 ended_seq = block.after_seq
             except Unreadable as e:
                 walk.wrong.append(f"the block of records {first_seq} to {last_seq}: {e}")

@@ -111,11 +111,14 @@ class Block:
         """The block's records as lines of JSON; the journal's own notes between them are left out. Raises
         Unreadable.
         """
+        return [line for line in self.text().splitlines() if line.startswith(b"[")]
+
+    def text(self) -> bytes:
+        """Everything in it. Raises Unreadable."""
         try:
-            text = zlib.decompress(self.body, -15)
+            return zlib.decompress(self.body, -15)
         except zlib.error as e:
             raise Unreadable(str(e)) from e
-        return [line for line in text.splitlines() if line.startswith(b"[")]
 
 
 class Store:

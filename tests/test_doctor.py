@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from alerts.provider import Balance
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.port import PtyPort
 from drivers.link import Line
-from gateway import config, doctor, doctor_database, doctor_network
+from gateway import config, doctor, doctor_database, doctor_network, doctor_sms
 from gateway.doctor_finding import Finding, in_thread, worst
 from gateway.doctor_journal import Evidence
 from gateway.doctor_ports import Port, journaled, judge, look
@@ -631,6 +632,27 @@ def test_the_signal_in_words(tmp_path: Path, signal: int, level: str, words: str
     emulated.capacity = {"SM": 5, "ME": 5}
     found = one(modem(tmp_path, emulated), "modem", "signal")
     assert (found.level, found.what) == (level, f"{words} ({2 * signal - 113} dBm)")
+
+
+@pytest.mark.parametrize(
+    ("amount", "level"), [(0.0, "failure"), (-3.0, "failure"), (12.5, "warning"), (900.0, "ok"), (None, "ok")]
+)
+def test_the_providers_balance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: float | None, level: str
+) -> None:
+    """Asked by the provider's own file, which tests/test_provider.py holds against real answers."""
+
+    class Account:
+        async def balance(self) -> Balance | None:
+            return None if amount is None else Balance(amount, "KGS")
+
+    monkeypatch.setattr(doctor_sms, "provider_of", lambda *_: Account())
+    (tmp_path / "sms.url").write_text("https://sms.example/send?to={to}&text={text}")
+    (tmp_path / "sms.url").chmod(0o600)
+    findings = examine(station(tmp_path, '[sms]\nprovider = { file = "sms.url" }\n'))
+    found = one(findings, "provider", "balance")
+    assert found.level == level
+    assert amount is None or found.what == f"{amount:g} KGS"
 
 
 SMS = '[sms]\nmodem = "/dev/serial/by-id/none"\n'

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from gateway.journal import Journal
 from gateway.journal_reader import JournalReader, Walk, decoded, writer_pid
 from gateway.journal_tail import read_tail
 from gateway.model import Event, Reading, Stamp, Value
-from tests.test_doctor import about, one, station
+from tests.test_doctor import about, one, report, station
 
 NUMBERS = 400
 
@@ -156,6 +157,26 @@ def test_who_has_the_journal(tmp_path: Path) -> None:
     assert writer_pid(tmp_path, locks) is None
     locks.write_text(f"{lines}3: FLOCK  ADVISORY  WRITE 14 {inode} 0 EOF\n")
     assert writer_pid(tmp_path, locks) == 14
+
+
+def test_a_journal_that_this_user_may_not_read() -> None:
+    """Said as that, with what helps; not as a journal that is damaged, nor as a check that broke."""
+    folder = Path(tempfile.mkdtemp(prefix="suuaba-doctor-"))
+    folder.chmod(0o755)
+    try:
+        asyncio.run(fill(folder / "data", blocks=1))
+        is_root = os.geteuid() == 0
+        (folder / "data").chmod(0o750 if is_root else 0)
+        before = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if is_root else []
+        _, findings = report(station(folder), before=before)
+        (folder / "data").chmod(0o750)
+    finally:
+        shutil.rmtree(folder)
+    found = one(findings, "journal")
+    assert (found.level, found.what) == ("failure", "cannot be read: Permission denied")
+    assert "sudo -u" in found.remedy
+    assert not [f for f in findings if "broke" in f.what]
+    assert any("may not write here" in f.what for f in about(findings, "disk"))
 
 
 # ── damage ──────────────────────────────────────────────────────────────────────────────────────
