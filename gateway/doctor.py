@@ -18,8 +18,9 @@ import msgspec
 
 from gateway import config
 from gateway.doctor_clock import check_clock
+from gateway.doctor_disk import check_disk
 from gateway.doctor_finding import LEVELS, Check, Finding, Level, one_line, worst
-from gateway.doctor_journal import Evidence, check_disk, check_journal, gather
+from gateway.doctor_journal import Evidence, check_journal, gather
 from gateway.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The doctor's look at the disk and the journal, and the evidence that other checks find there.
+"""The doctor's look at the journal, and the evidence that other checks find there.
 
 Read through gateway.journal_reader: a running station is not disturbed. The blocks are walked from the newest
 to the oldest, each against its checksum, for as long as there is time; how far that came is said.
@@ -6,8 +6,6 @@ to the oldest, each against its checksum, for as long as there is time; how far 
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +18,6 @@ from gateway import config, refused
 from gateway.clock import Clock
 from gateway.dating import DatingFold
 from gateway.doctor_finding import Finding, in_thread, one_line
-from gateway.journal_disk import KEEP_FREE_BYTES
 from gateway.journal_reader import NOW_MS, JournalReader, Walk, decoded, set_aside, writer_pid
 from gateway.journal_store import Memory, Unreadable
 from gateway.model import Event, Reading, Stamp
@@ -94,25 +91,6 @@ async def gather(wanted: config.Station, within_s: float) -> Evidence:
     if found.now is None:
         found.now = Clock(wanted.clock.source).stamp()
     return found
-
-
-async def check_disk(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
-    """Room, rights and wear of the disk that the journal is on."""
-    folder = wanted.data
-    try:
-        folder = await in_thread(lambda: _there(wanted.data), 10.0)
-        disk = await in_thread(lambda: os.statvfs(folder), 10.0)
-    except TimeoutError:
-        return [Finding("disk", str(folder), "failure", "the disk does not answer", "look at: dmesg | tail")]
-    except OSError as e:
-        return [
-            Finding("disk", str(folder), "failure", e.strerror or str(e), "give this user the right to it")
-        ]
-    return [
-        _room(folder, disk),
-        _rights(wanted.data, folder, disk, evidence),
-        await asyncio.to_thread(_promise, wanted),
-    ]
 
 
 async def check_journal(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
@@ -224,55 +202,7 @@ def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
             found.gaps.setdefault(str(detail.get("sensor")), Counter())[why] += detail.get("slots") or 1
 
 
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there. Raises OSError where nobody may look."""
-    while True:
-        try:
-            folder.stat()
-        except FileNotFoundError:
-            folder = folder.parent
-        else:
-            return folder
-
-
 # ── findings ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _room(folder: Path, disk: os.statvfs_result) -> Finding:
-    free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    text = f"{_mb(free)} of {_mb(size)} free"
-    remedy = "make room, or move [station] data to a larger disk"
-    if disk.f_files and not disk.f_favail:
-        return Finding("disk", str(folder), "failure", f"{text}, and no file more (inodes used up)", remedy)
-    if free < 2_000_000:
-        return Finding("disk", str(folder), "failure", f"full: {text}; the journal takes nothing", remedy)
-    if free < KEEP_FREE_BYTES:
-        guard = f"less than the {_mb(KEEP_FREE_BYTES)} kept for the system; the journal forgets the oldest"
-        return Finding("disk", str(folder), "warning", f"{text}: {guard}", remedy)
-    return Finding("disk", str(folder), "ok", text)
-
-
-def _rights(data: Path, folder: Path, disk: os.statvfs_result, evidence: Evidence) -> Finding:
-    if disk.f_flag & os.ST_RDONLY:
-        remedy = "look at dmesg (a dying card goes read-only), then: sudo mount -o remount,rw"
-        return Finding("disk", str(folder), "failure", "the file system is read-only", remedy)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        owner = f"its owner has user number {folder.stat().st_uid}"
-        if evidence.pid is not None:
-            return Finding("disk", str(data), "ok", "only the service's user may write here, as it should be")
-        remedy = f"sudo chown -R suuaba {folder}, or run as its owner"
-        return Finding("disk", str(data), "failure", f"this user may not write here; {owner}", remedy)
-    return Finding("disk", str(data), "ok", "may be written")
-
-
-def _promise(wanted: config.Station) -> Finding:
-    from gateway.plan import plan
-
-    card = plan(wanted).card
-    text = f"about {card.written / 1e6:.0f} MB a day are written, {card.kept / 1e6:.1f} MB of it kept"
-    if card.written > 500e6:
-        return Finding("disk", "wear", "warning", text, "write [journal] sync longer, or use a disk")
-    return Finding("disk", "wear", "ok", text)
 
 
 def _runs(e: Evidence) -> Finding:
@@ -309,11 +239,11 @@ def _whole(e: Evidence) -> list[Finding]:
 
 
 def _size(wanted: config.Station, e: Evidence) -> Finding:
-    limit, text = wanted.journal.limit_bytes, _mb(e.journal_bytes)
+    limit, text = wanted.journal.limit_bytes, megabytes(e.journal_bytes)
     if e.journal_bytes > NEARLY_FULL * limit:
-        text = f"{text} of {_mb(limit)}: the oldest records go to make room"
+        text = f"{text} of {megabytes(limit)}: the oldest records go to make room"
         return Finding("journal", "size", "warning", text, "write [journal] limit larger, or keep shorter")
-    return Finding("journal", "size", "ok", f"{text} of {_mb(limit)}")
+    return Finding("journal", "size", "ok", f"{text} of {megabytes(limit)}")
 
 
 def _aside(e: Evidence) -> list[Finding]:
@@ -418,5 +348,5 @@ def _date(utc_ms: int) -> str:
         return f"{utc_ms} ms"
 
 
-def _mb(size: float) -> str:
+def megabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

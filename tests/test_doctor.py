@@ -512,7 +512,8 @@ def test_version_2(tmp_path: Path, victoria: Any) -> None:
     login, point = database(tmp_path, victoria.url, version=2)
     assert (login.level, point.level) == ("ok", "warning")
     assert "InfluxQL does not find it" in point.what
-    [series] = victoria.export('{__name__="station_test",station="doc-1"}')
+    match = '{__name__="station_test",station="doc-1"}'
+    series = until("the point shows", lambda: victoria.export(match))[0]
     assert series["metric"]["sensor"] == "doctor"
 
 
