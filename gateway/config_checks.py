@@ -6,9 +6,9 @@ cannot be used out of the draft, so that one slip gives one line.
 
 from __future__ import annotations
 
-import os
 import re
 import zoneinfo
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from drivers.base import Quantity
@@ -310,8 +310,13 @@ def _mqtt(draft: Draft) -> None:
         at.warn("url", "the password goes over the network in the clear; use mqtts://")
     if mqtt.password is not None and mqtt.username is None:
         at.complain("username", "is missing beside password; add username")
-    if mqtt.ca is not None and not os.access(mqtt.ca, os.R_OK):
-        at.complain("ca", f"{shown(mqtt.ca)} cannot be read; put the certificate there, or take the key out")
+    if (mqtt.certificate is None) != (mqtt.key is None):
+        lacking = "key" if mqtt.key is None else "certificate"
+        at.complain(lacking, "is missing; certificate and key go together")
+    if mqtt.certificate is not None and not mqtt.url.startswith("mqtts://"):
+        at.complain("url", "has no TLS, and a certificate was given; use mqtts://")
+    if mqtt.key is not None and Path(mqtt.key).stat().st_mode & 0o007:
+        at.warn("key", f"everybody on this machine may read {mqtt.key}; chmod o= {mqtt.key}")
 
 
 def _here(host: str) -> bool:

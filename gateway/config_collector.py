@@ -39,9 +39,9 @@ class Mqtt(Part):
     url: Annotated[str, words.url("mqtt", "mqtts")]
     username: str | None = None
     password: Secret | None = None
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
+    ca: words.File | None = None
+    certificate: words.File | None = None
+    key: words.File | None = None
     session_s: Annotated[float, words.within("1 min", "365 d")] = Field(7 * 86400.0, alias="session")
     window: Annotated[int, Field(ge=1, le=65535)] = 10_000
 
@@ -57,7 +57,7 @@ class Influxdb(Part):
     database: str | None = None
     username: str | None = None
     password: Secret | None = None
-    ca: str | None = None
+    ca: words.File | None = None
 
 
 _SECTIONS: dict[str, type[Part]] = {"collector": General, "mqtt": Mqtt, "influxdb": Influxdb, "web": Web}

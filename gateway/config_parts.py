@@ -204,10 +204,13 @@ class Mqtt(Part):
     url: Annotated[str, words.url("mqtt", "mqtts", words=("embedded",))]
     username: str | None = None
     password: Secret | None = None
-    ca: str | None = None
+    ca: words.File | None = None
     """A file with the certificate authority the broker is checked against; the system's own list when left
     out.
     """
+    certificate: words.File | None = None
+    """With mutual TLS: the station's own, and its key."""
+    key: words.File | None = None
     send: _Sends = _BOTH
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
 
@@ -223,6 +226,7 @@ class Influxdb(Part):
     database: str | None = None
     username: str | None = None
     password: Secret | None = None
+    ca: words.File | None = None
     send: _Sends = _BOTH
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
 

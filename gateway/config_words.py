@@ -260,13 +260,33 @@ def read_secret(given: Any, info: ValidationInfo) -> SecretStr:
 Secret = Annotated[SecretStr, BeforeValidator(read_secret)]
 
 
-def _secret_from(where: str, place: Place) -> str:
+def read_file(given: Any, info: ValidationInfo) -> str:
+    """The absolute path of a file that can be read: as it stands there, or where secrets are looked for."""
+    if not isinstance(given, str) or not given:
+        raise ValueError(f"{shown(given)} is no file; write its name in quotes")
+    for file in _candidates(given, cast(Place, info.context)):
+        if os.access(file, os.R_OK) and file.is_file():
+            return str(file.absolute())
+    raise ValueError(f"{shown(given)} cannot be read; put the file there, or take the key out")
+
+
+File = Annotated[str, BeforeValidator(read_file)]
+"""A certificate, an authority, a private key: a file that a library reads by its name."""
+
+
+def _candidates(where: str, place: Place) -> list[Path]:
+    """Where a file is looked for: systemd's credentials, the folder secrets, beside station.toml."""
+    if Path(where).is_absolute():
+        return [Path(where)]
     candidates = [place.folder / "secrets" / where, place.folder / where]
     credentials = place.environment.get("CREDENTIALS_DIRECTORY")
     if credentials:
         candidates.insert(0, Path(credentials) / where)
-    if Path(where).is_absolute():
-        candidates = [Path(where)]
+    return candidates
+
+
+def _secret_from(where: str, place: Place) -> str:
+    candidates = _candidates(where, place)
     for file in candidates:
         try:
             mode = file.stat().st_mode

@@ -156,7 +156,19 @@ async def _there_and_back(
     token = secrets.token_hex(8)
     payload = msgspec.json.encode({"station": station, "test": token})
     name = f"suuaba-{station[:40]}-doctor-{token[:6]}"
-    broker = Broker(host, port, name, mqtt.username, opened(mqtt.password), tls, mqtt.ca, 30, ANSWER_S)
+    broker = Broker(
+        host,
+        port,
+        name,
+        mqtt.username,
+        opened(mqtt.password),
+        tls,
+        mqtt.ca,
+        30,
+        ANSWER_S,
+        mqtt.certificate,
+        mqtt.key,
+    )
     said: Exception | None = None
     for version in (5, 4):
         try:
@@ -170,8 +182,10 @@ async def _there_and_back(
         except Unreachable as e:
             return [_refused(mqtt, e)]
         except OSError as e:
-            text = f"the file with authorities {mqtt.ca!r} cannot be used: {one_line(e)}"
-            return [Finding("broker", "certificate", "failure", text, "correct [mqtt] ca")]
+            text = f"the certificates cannot be used: {one_line(e)}"
+            return [
+                Finding("broker", "certificate", "failure", text, "correct [mqtt] ca, certificate and key")
+            ]
         try:
             return await _round_trip(link, topic, payload, NAMES[version])
         except Unreachable as e:

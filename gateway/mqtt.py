@@ -65,7 +65,8 @@ class MqttSink:
     `url` is mqtt://HOST[:1883] or mqtts://HOST[:8883]. A password given as a function is asked for at every
     connection, so that a mended secret counts without a restart. `health` gives what the status message shows
     beside the state, `standing` the last Event "alarm" of each rule that the live records are past. `version`
-    5 or 4 (MQTT 3.1.1) keeps to that one.
+    5 or 4 (MQTT 3.1.1) keeps to that one. `ca` is a file with the authorities to trust; `identity`, for
+    mutual TLS, the files with the station's own certificate and its key.
     """
 
     in_flight = 1  # the window is inside the batch
@@ -83,6 +84,7 @@ class MqttSink:
         username: str | None = None,
         password: str | Callable[[], str] | None = None,
         ca: str | None = None,
+        identity: tuple[str, str | None] | None = None,
         send: Sequence[str] = ("reading", "event"),
         averages_s: Collection[float] = (),
         health: Callable[[], Mapping[str, Any]] = dict,
@@ -102,6 +104,7 @@ class MqttSink:
         self._station = station
         self._host, self._port, self._tls = parts.hostname, parts.port or (8883 if tls else 1883), tls
         self._username, self._password, self._ca = username, password, ca
+        self._identity: tuple[str | None, str | None] = identity or (None, None)
         self._keepalive_s, self._answer_s = keepalive_s, answer_s
         self._readings = "reading" in send
         self._events = "event" in send
@@ -297,7 +300,8 @@ class MqttSink:
                 self._carried,
             )
         except OSError as e:  # ssl.SSLError is one
-            raise Unreachable(f"{broker}: the file with authorities {self._ca!r} cannot be used: {e}") from e
+            files = ", ".join(file for file in (self._ca, *self._identity) if file)
+            raise Unreachable(f"{broker}: certificates ({files}) cannot be used: {e}") from e
         self._states.clear()  # another broker may be there now, or the same without its memory
         await link.open()
         return link
@@ -311,7 +315,7 @@ class MqttSink:
             raise Unreachable(f"the password cannot be read: {e}") from e
         return Broker(
             self._host, self._port, f"suuaba-{self._station}", self._username, password, self._tls, self._ca,
-            self._keepalive_s, self._answer_s,
+            self._keepalive_s, self._answer_s, *self._identity,
         )  # fmt: skip
 
     def _drop(self) -> None:

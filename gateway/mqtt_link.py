@@ -61,6 +61,8 @@ class Broker:
     ca: str | None  # a file with the authorities to trust, instead of the system's
     keepalive_s: int
     answer_s: float  # how long the broker may take to answer anything
+    certificate: str | None = None  # with mutual TLS: files with our own certificate and its key
+    key: str | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -110,7 +112,7 @@ class MqttLink(aiomqtt.Client):
             keepalive=broker.keepalive_s,
             max_inflight_messages=window,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-            tls_context=_tls(broker.ca) if broker.tls else None,
+            tls_context=_tls(broker) if broker.tls else None,
         )
         self.broker = broker
         self.version = version
@@ -325,7 +327,9 @@ class _Socket(ssl.SSLSocket):
             raise
 
 
-def _tls(ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
+def _tls(broker: Broker) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=broker.ca)
+    if broker.certificate is not None:
+        context.load_cert_chain(broker.certificate, broker.key)
     context.sslsocket_class = _Socket
     return context

@@ -73,6 +73,7 @@ def _mqtt(
         username=mqtt.username,
         password=opened(mqtt.password),
         ca=mqtt.ca,
+        identity=(mqtt.certificate, mqtt.key) if mqtt.certificate else None,
         send=[send.kind for send in mqtt.send],
         averages_s=[send.length_s for send in mqtt.send],
         health=health,
@@ -92,6 +93,7 @@ def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:
             influxdb.database or "",
             username=influxdb.username,
             password=opened(influxdb.password),
+            ca=influxdb.ca,
         )
     else:
         door = influx_doors.version2(
@@ -99,6 +101,7 @@ def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:
             influxdb.org or "",
             influxdb.bucket or influxdb.database or "",
             token=opened(influxdb.token),
+            ca=influxdb.ca,
         )
     return InfluxSink(
         station,

@@ -284,6 +284,11 @@ class Process:
         words = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
+    def command_line(self) -> str:
+        assert self._process is not None
+        environment = Path(f"/proc/{self._process.pid}/environ").read_text(errors="replace")
+        return Path(f"/proc/{self._process.pid}/cmdline").read_text() + environment
+
     def rss_mb(self) -> float:
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text()
