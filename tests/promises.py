@@ -24,6 +24,7 @@ from drivers.emulators.station import EmulatedStation
 from gateway import config, station
 from gateway.clock import Clock, Machine
 from gateway.model import Record
+from tests.services import free_port
 from tests.virtual_time import VirtualTimeLoop, run
 
 EVERY = {"ph1": "10 s", "turb1": "10 s", "dust1": "1 s", "dust2": "10 s"}
@@ -108,7 +109,10 @@ def reference(
     """The reference station: its instruments, and its configuration."""
     outside = EmulatedStation(folder / "ports", story="calm")
     toml = outside.station_toml(
-        data=folder / "data", mqtt_url=mqtt_url, influx={"url": influx_url} if influx_url else None
+        data=folder / "data",
+        mqtt_url=mqtt_url,
+        influx={"url": influx_url} if influx_url else None,
+        listen=f"127.0.0.1:{free_port()}",
     )
     for sensor, every in EVERY.items():
         toml = re.sub(rf'(id = "{sensor}"\n(?:.*\n)*?every = )"[^"]*"', rf'\1"{every}"', toml, count=1)
