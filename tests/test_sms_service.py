@@ -607,10 +607,13 @@ def test_two_modems_the_second_sends_and_hears_when_the_first_cannot(tmp_path: P
             await made.open()
             tasks = [asyncio.create_task(run()) for run in service.tasks.values()]
             if life == 0:
-                second.report_after_s = 60.0
+                second.report_after_s = 125.0  # in the second life
                 made.read(80)
             await asyncio.sleep(30)
+            assert made.fold.watch.memory.path.modem_ms is not None  # of the first: the second hides nothing
             if life == 1:
+                heard = [at._modem.expected for at in (service.desk, service.second) if at is not None]
+                assert [len(expected._sent) for expected in heard] == [0, 1]
                 second.receive(DUTY.phone, made.code())
             for _ in range(60):
                 await asyncio.sleep(1)
