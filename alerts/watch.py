@@ -89,6 +89,27 @@ class Watch:
         for rule in rules:
             self._by_sensor.setdefault(rule.sensor, []).append(rule)
 
+    def go_on_from(self, old: Watch, now: Now) -> list[Said]:
+        """Take the place of `old`, with its memory. A rule that is gone, or looks at something else now,
+        leaves nothing behind but the number of its last alarm.
+        """
+        memory = self.memory = old.memory
+        self._last_ms, self._started_ms = old._last_ms, old._started_ms
+        said: list[Said] = []
+        for name, was in old.rules.items():
+            rule = self.rules.get(name)
+            if rule is not None and _subject(rule) == _subject(was):
+                continue
+            said += self.mail.withdraw(memory, name, now, "the rule was changed", whole=True)[0]
+            occurrence = memory.states.get(name, State()).occurrence
+            memory.states[name] = State(occurrence=occurrence)
+            memory.stories.pop(name, None)
+            memory.windows.pop(name, None)
+            if rule is None:
+                memory.overlays.pop(name, None)
+                memory.muted.pop(name, None)
+        return said
+
     def see_values(
         self, sensor: str, at_ms: int, values: Mapping[str, tuple[float, bool]], now: Now
     ) -> list[Said]:
@@ -343,3 +364,9 @@ class Watch:
     def _moment(self, now: Now) -> Moment:
         local = self.mail.local(now.ms, now)
         return Moment(now.ms, local.hour * 60 + local.minute if now.sure else None)
+
+
+def _subject(rule: Rule) -> tuple[object, ...]:
+    """What a rule looks at: with another subject, what it remembers means nothing."""
+    looks = (rule.kind, rule.sensor, rule.quantity, rule.unit, rule.over_s, rule.nowcast, rule.change_s)
+    return (*looks, rule.and_rule)

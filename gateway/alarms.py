@@ -127,6 +127,18 @@ class AlarmFold:
         self._newly_started = True
         self.more.set()
 
+    def replace(self, watch: Watch, at: Stamp) -> list[Body]:
+        """Go on with other rules and contacts (SIGHUP); what there is to say of those that are gone."""
+        now, before = self.now(at), self.watch
+        bodies = list(self._bodies(at, now, watch.go_on_from(before, now)))
+        self.watch = watch
+        for name, rule in before.rules.items():
+            if name not in watch.rules:
+                detail = {"rule": name, "what": "removed", "to": "removed", "sensor": rule.sensor}
+                bodies.append(Event(at, "alarm", detail | {"priority": str(rule.priority)}))
+        self.more.set()
+        return bodies
+
     def standing(self) -> list[dict[str, Any]]:
         """Every rule with its present state, for the page, the command line and MQTT."""
         now, memory = self._present(), self.watch.memory

@@ -14,11 +14,13 @@ Secrets go through that pipe, which nobody else holds.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pickle
 import select
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -133,7 +135,34 @@ class _Plain(pickle.Pickler):
         return NotImplemented
 
 
-def _child(file: Path, out: IO[bytes]) -> None:
+async def again(file: Path) -> Station:
+    """Read the file anew for a station that runs, and strictly: in a new process, as one with threads must
+    not fork. Raises ConfigError.
+    """
+    quiet = asyncio.subprocess.DEVNULL
+    command = (sys.executable, "-m", "gateway.config_apart", str(file))
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=quiet, stdout=asyncio.subprocess.PIPE, stderr=quiet
+        )
+    except OSError as e:
+        raise ConfigError([f"{file.name}: no process can be started to read it: {e.strerror}"]) from None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            said, _ = await child.communicate()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise ConfigError([f"{file.name}: was not read within {WITHIN_S:g} s"]) from None
+    if child.returncode != 0:
+        raise ConfigError([f"{file.name}: the process that reads it failed; try suuaba check"])
+    found: Station | list[str] = pickle.loads(said)  # noqa: S301  our own child said it
+    if isinstance(found, list):
+        raise ConfigError(found)
+    return found
+
+
+def _child(file: Path, out: IO[bytes], *, lenient: bool = True) -> None:
     """Read the file and say what was found."""
     from dataclasses import replace
 
@@ -142,7 +171,7 @@ def _child(file: Path, out: IO[bytes]) -> None:
 
     found: Station | list[str]
     try:
-        station = config.load(file, lenient=True)
+        station = config.load(file, lenient=lenient)
     except ConfigError as e:
         found = e.lines
     else:
@@ -150,3 +179,7 @@ def _child(file: Path, out: IO[bytes]) -> None:
         facts = {name: profile.load(m.file) for name, m in models.items() if m.kind == "profile"}
         found = replace(station, facts=facts)
     _Plain(out).dump(found)
+
+
+if __name__ == "__main__":
+    _child(Path(sys.argv[1]), sys.stdout.buffer, lenient=False)

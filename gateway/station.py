@@ -46,6 +46,7 @@ from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
+from gateway.station_reread import Reread
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Station:
         self.buses = [self._bus(wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
         self.desk = self._desk()
+        self.reread = Reread(self, self.clock.stamp)
         self.verbs: dict[str, Verb] = {
             **self.desk.verbs(),
             "status": self._status,
@@ -167,6 +169,7 @@ class Station:
             if any(rule.watch for rule in self.config.rules):
                 own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
                 others.append(start("own", own.run))
+            others += [start("reread", self.reread.run)]
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             if self.page is not None:
@@ -365,6 +368,7 @@ async def run(reading: Reading) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, station.stop)
+    loop.add_signal_handler(signal.SIGHUP, station.reread.ask)
     code = await live(station)
     _leave_soon(code)
     return code
