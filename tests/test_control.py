@@ -321,7 +321,9 @@ def test_who_does_not_read_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     play(tmp_path, story, {"flood": flood})
 
 
-def test_a_stream_ends_when_its_reader_leaves_but_a_deed_is_done(tmp_path: Path) -> None:
+def test_a_stream_ends_when_its_reader_leaves_but_a_deed_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A silent stream too: it need not fail at writing first."""
     begun, ended, go, done = (asyncio.Event() for _ in range(4))
 
@@ -352,6 +354,7 @@ def test_a_stream_ends_when_its_reader_leaves_but_a_deed_is_done(tmp_path: Path)
                 await effect.wait()
 
     play(tmp_path, story, {"silent": silent, "deed": deed})
+    assert caplog.text == "", "that somebody leaves is no defect"
 
 
 def test_a_defect_costs_one_answer_and_a_broken_disk_the_process(

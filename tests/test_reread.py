@@ -14,7 +14,7 @@ import pytest
 from alerts.memory import Now
 from alerts.messages import packaged
 from alerts.policy import Contact
-from alerts.rules import Kind, Phase, Rule, Tier
+from alerts.rules import Kind, Phase, Priority, Rule, Tier
 from alerts.watch import Watch
 from tests.services import Mosquitto, Subscriber, running, until
 from tests.site import Site, site
@@ -117,7 +117,16 @@ def test_rules_contacts_and_texts_are_taken_without_a_restart(tmp_path: Path, br
 def test_a_rule_that_is_gone_takes_its_messages_with_it_and_one_of_another_subject_begins_anew() -> None:
 
     contacts = [Contact("duty", "+996555000001", "en")]
-    mud = Rule("mud", "turb1", Kind.ABOVE, "turbidity", "NTU", high=50, send=(Tier(("duty",)),))
+    mud = Rule(
+        "mud",
+        "turb1",
+        Kind.ABOVE,
+        "turbidity",
+        "NTU",
+        high=50,
+        priority=Priority.CRITICAL,
+        send=(Tier(("duty",)),),
+    )
     dust = replace(mud, id="dust", sensor="dust1", quantity="pm10", unit="ug/m3")
     texts = {"en": packaged("en")}
 
