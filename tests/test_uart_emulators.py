@@ -211,7 +211,8 @@ def test_sps30_frames_are_read_by_pypms() -> None:
     assert list(ours) == list(NAMES)
     assert ours == answer.values
     names = ("pm01", "pm25", "pm04", "pm10", "n0_5", "n1_0", "n2_5", "n4_0", "n10_0", "diam")
-    assert [getattr(theirs, name) for name in names] == list(ours.values())
+    wire = struct.Struct(">10f")  # theirs are the float32s themselves, ours the short decimals they mean
+    assert wire.pack(*(getattr(theirs, name) for name in names)) == wire.pack(*ours.values())
 
 
 def test_zeros_are_no_numbers_for_pypms_either() -> None:

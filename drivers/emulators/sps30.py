@@ -7,9 +7,10 @@ Written after the SPS30 datasheet V1.0, section 5, not after our driver. What it
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import pack
+from struct import pack, unpack
 
 from drivers.emulators.base import Answer
+from drivers.registers import shortest32
 
 Sense = Callable[[str, float], float]
 
@@ -190,9 +191,8 @@ class Sps30:
         if self.measuring == "uint16":
             whole = [round(min(max(value, 0.0), 65535.0)) for value in self._last[:9]]
             return self._answer(0x03, pack(">10H", *whole, round(self._last[9] * 1000)))
-        numbers = [float(f"{number:.6g}") for number in self._last]  # as many digits as a float32 surely has
-        body = pack(">10f", *numbers)
-        values = dict(zip(NAMES, numbers, strict=True))
+        body = pack(">10f", *self._last)
+        values = dict(zip(NAMES, shortest32(unpack(">10f", body)), strict=True))
         if self.not_a_number:
             body = body[:36] + b"\x7f\xc0\x00\x00"
             del values["typical_particle_size"]
