@@ -118,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=_seconds, help="end after so long (default: until Ctrl-C)")
     simulate.set_defaults(do=_simulate)
 
+    export = verbs.add_parser("export", help="write what was measured into a file; the service may run")
+    _station(export)
+    _export_words(export)
+    export.set_defaults(do=_export)
+
     verify = verbs.add_parser("verify", help="check the evidence chain of a journal or an evidence pack")
     verify.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="a data folder, a journal.db, or a pack (.zip)"
@@ -255,6 +260,26 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gateway.demo import simulate
 
     return _drive(simulate(arguments.faults, arguments.seconds, print))
+
+
+def _export_words(export: argparse.ArgumentParser) -> None:
+    add = export.add_argument
+    when = '"2026-11-01" or "2026-11-01 14:30" in the station\'s time zone, or with Z or +06:00'
+    add("--from", dest="begin", metavar="TIME", help=f"{when}; default: the beginning")
+    add("--to", metavar="TIME", help="not included; a date alone: the end of that day")
+    add("--sensor", action="append", default=[], metavar="ID", help="only this one; can be repeated")
+    add("--what", choices=["readings", "averages", "events"], default="readings")
+    add("--format", choices=["csv", "jsonl", "parquet"], default="csv")
+    add("--shape", choices=["plain", "sensorthings", "openaq"], default="plain", help="of jsonl")
+    add("--output", metavar="FILE", help="default: a name that says what it is; - for the pipe")
+    add("--evidence", action="store_true", help="one zip: data, events, configuration and the signed chain")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from gateway import config, export
+
+    station = config.load(arguments.station, lenient=True)
+    return export.export(station, export.wish(station, vars(arguments)))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -196,6 +196,10 @@ class Reader:
             return Tail(tail.generation, broken=tail.broken)
         return tail
 
+    def newest(self) -> list[bytes]:
+        """The records that stand in no block yet, as lines. Raises JournalError."""
+        return [line for line in self.tail().lines if line.startswith(b"[")]
+
     def _state(self, key: str) -> Any:
         try:
             row = self._db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()

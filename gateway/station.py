@@ -35,6 +35,7 @@ from gateway.config_station import systemd_socket
 from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import ERROR_MS, DatingFold
 from gateway.dating_release import Release
+from gateway.evidence_config import ConfigurationFold
 from gateway.evidence_heads import Heads
 from gateway.follow import Follower
 from gateway.journal import Fold, Journal
@@ -87,6 +88,7 @@ class Station:
         self.maintenance = MaintenanceFold([s.id for s in wanted.sensors], self._in_maintenance)
         self.refused = RefusedFold()
         self.budgets = budgets(wanted)
+        self.configured = ConfigurationFold()
         self.journal = Journal(
             wanted.data,
             self.clock,
@@ -96,6 +98,7 @@ class Station:
                 *spike_folds(wanted.sensors),
                 *_averages(wanted),
                 self.last_alarms,
+                self.configured,
                 self.ledger,
                 self.calibrations,
                 self.maintenance,
@@ -135,6 +138,7 @@ class Station:
         detail = {"version": _version(), "left_out": list(self.config.left_out)}
         at = self.clock.stamp()
         self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
+        self.journal.append(self.configured.news(self.config.file, at, _version()))
 
     async def connect(self) -> None:
         """Make the sinks and their followers; none runs yet. Raises OSError: the embedded broker's port."""
