@@ -10,6 +10,8 @@ import msgspec
 from gateway.model import Event, Reading, Record, Stamp
 
 HOUR_MS = 3_600_000
+END = "/end"
+"""As gateway.backfill names where a stretch ends."""
 
 
 class Hour(msgspec.Struct, array_like=True):
@@ -140,8 +142,15 @@ def told(records: Iterable[Record], from_ms: int, to_ms: int) -> dict[str, Accou
 
 def delivered(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """How many readings of these records each sink has confirmed, by sensor and sink. `cursors` says how far
-    each sink is; what a sink refused is not delivered.
+    each sink is, and its stretches of history (gateway.backfill): what it still owes there and what it
+    refused is not delivered. What a byte budget held back has not come either, and is not told apart here.
     """
+    sinks = {name: seq for name, seq in cursors.items() if "/" not in name}
+    owed = [
+        (name.partition("/")[0], done_seq, cursors.get(name + END, done_seq))
+        for name, done_seq in cursors.items()
+        if "/" in name and not name.endswith(END)
+    ]
     refused: set[tuple[object, object]] = set()
     readings: list[tuple[int, str]] = []
     for record in records:
@@ -152,7 +161,8 @@ def delivered(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str
             refused.add((body.detail.get("sink"), body.detail.get("seq")))
     counts: dict[str, dict[str, int]] = {}
     for seq, sensor in readings:
-        of = counts.setdefault(sensor, dict.fromkeys(cursors, 0))
-        for sink, cursor in cursors.items():
-            of[sink] += seq <= cursor and (sink, seq) not in refused
+        of = counts.setdefault(sensor, dict.fromkeys(sinks, 0))
+        for sink, cursor in sinks.items():
+            owes = any(sink == name and done_seq < seq <= end_seq for name, done_seq, end_seq in owed)
+            of[sink] += seq <= cursor and not owes and (sink, seq) not in refused
     return counts

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.backfill import END
 from gateway.governor import Miss, Run, Slots
 from gateway.journal_folds import Folds
 from gateway.ledger import GapLedger, delivered
@@ -488,6 +489,15 @@ def test_what_each_sink_has_confirmed() -> None:
         "ph": {"mqtt": 3, "influxdb": 5},
         "orp": {"mqtt": 3, "influxdb": 5},
     }
+
+
+def test_history_that_is_owed_is_not_delivered() -> None:
+    story = Story()
+    for _ in range(10):
+        story.read()
+        story.now_s += 10
+    owing = {"mqtt": 10, "mqtt/2": 4, f"mqtt/2{END}": 7, "mqtt/8": 9, f"mqtt/8{END}": 9}
+    assert delivered(story.records, owing) == {"ph": {"mqtt": 10 - 3}}  # 5, 6 and 7
 
 
 def test_the_state_stays_small() -> None:
