@@ -24,10 +24,11 @@ class Kind(StrEnum):
     SMS = "sms"
     DISK = "disk"
     POWER = "power"
+    CALIBRATION = "calibration"
 
 
-OF_STATION = (Kind.CLOCK, Kind.SMS, Kind.DISK, Kind.POWER)
-"""What a rule without a sensor looks at: the station's own clock, its SMS, its disk, its supply voltage."""
+OF_STATION = (Kind.CLOCK, Kind.SMS, Kind.DISK, Kind.POWER, Kind.CALIBRATION)
+"""What a rule without a sensor looks at: the station's clock, SMS, disk, supply voltage, calibrations."""
 STATES = (Kind.NO_DATA, Kind.FAULT, Kind.STUCK, *OF_STATION)
 """Kinds that hold no value against a limit."""
 

@@ -52,7 +52,21 @@ class Known(msgspec.Struct):
     due_ms: int | None = None
     said_due_ms: int | None = None
     slope_low: bool = False
+    changed: bool = False
+    """Another serial number answers than at the last calibration."""
     verdict: str = ""
+
+    @property
+    def wanting(self) -> bool:
+        """Somebody should come and calibrate."""
+        due = self.said_due_ms is not None and self.said_due_ms == (self.due_ms or 0)
+        return due or self.slope_low or self.changed
+
+
+class Kept(msgspec.Struct):
+    sensors: dict[str, Known] = {}
+    wanting: list[str] = []
+    """The sensors that were said to want a calibration."""
 
 
 class CalibrationFold:
@@ -62,7 +76,7 @@ class CalibrationFold:
 
     def __init__(self, wants: Mapping[str, Wants], beside: Sequence[str] = ()) -> None:
         self._wants = dict(wants)
-        self._sensors: dict[str, Known] = {}
+        self._kept = Kept()
         self._live: dict[str, Live] = {sensor: Live(0, {}) for sensor in wants}
         self._beside: dict[str, Reading | None] = dict.fromkeys(beside)
         self._dirty = False
@@ -73,11 +87,11 @@ class CalibrationFold:
         return self._live.setdefault(sensor, Live(0, {}))
 
     def known(self, sensor: str) -> Known:
-        return self._sensors.get(sensor) or Known()
+        return self._kept.sensors.get(sensor) or Known()
 
     def versions(self) -> list[Version]:
         """All that are remembered, of all sensors: for `gateway.calibration.corrected`."""
-        return [version for known in self._sensors.values() for version in known.versions]
+        return [version for known in self._kept.sensors.values() for version in known.versions]
 
     # ── a fold ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,14 +106,15 @@ class CalibrationFold:
         sensor = body.detail.get("sensor")
         if not isinstance(sensor, str):
             return ()
-        known = self._sensors.setdefault(sensor, Known())
+        known = self._kept.sensors.setdefault(sensor, Known())
         match body.what:
             case "calibrated":
-                return self._calibrated(sensor, known, body)
+                self._calibrated(sensor, known, body)
+                return self._wanting(body.at)
             case "correction":
                 self._correction(sensor, known, body.detail)
                 return ()
-        return self._identified(sensor, known, body)
+        return [*self._identified(sensor, known, body), *self._wanting(body.at)]
 
     def tick(self, at: Stamp) -> Sequence[Body]:
         """Say what is due. Only while the time is known: a wrong clock shall not call a technician."""
@@ -109,37 +124,46 @@ class CalibrationFold:
         for sensor, wants in self._wants.items():
             if wants.every_ms is None:
                 continue
-            known = self._sensors.get(sensor)
+            known = self._kept.sensors.get(sensor)
             due_ms = None if known is None else known.due_ms
             if due_ms is None:
                 due_ms = 0  # never calibrated
             if at.utc_ms < due_ms or (known is not None and known.said_due_ms == due_ms):
                 continue
-            known = self._sensors.setdefault(sensor, Known())
+            known = self._kept.sensors.setdefault(sensor, Known())
             known.said_due_ms = due_ms
             detail: dict[str, Any] = {"sensor": sensor, "due_ms": due_ms or None}
             detail["calibrated_ms"] = known.calibrated_ms
             said.append(Event(at, "calibration_due", detail))
-        return said
+        return [*said, *self._wanting(at)] if said else ()
 
     def save(self) -> bytes:
-        return msgspec.json.encode(self._sensors)
+        return msgspec.json.encode(self._kept)
 
     def restore(self, state: bytes) -> None:
         """Go on where a state was kept; raw numbers pass uncorrected, and it is said, where it is
         unreadable.
         """
         try:
-            self._sensors = msgspec.json.decode(state, type=dict[str, Known])
+            self._kept = msgspec.json.decode(state, type=Kept)
         except msgspec.DecodeError as e:
             log.error("calibrations: the kept state cannot be read, beginning anew: %s", e)
-            self._sensors = {}
-        for sensor in {*self._live, *self._sensors}:
+            self._kept = Kept()
+        for sensor in {*self._live, *self._kept.sensors}:
             self._put(sensor)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _calibrated(self, sensor: str, known: Known, event: Event) -> Sequence[Body]:
+    def _wanting(self, at: Stamp) -> list[Body]:
+        """For rules with `watch = "calibration"` (as gateway.alarms_station): who wants one."""
+        now = sorted(s for s, known in self._kept.sensors.items() if s in self._wants and known.wanting)
+        if now == self._kept.wanting:
+            return []
+        self._kept.wanting = now
+        detail = {"part": "calibration", "works": not now, "why": ", ".join(now)}
+        return [Event(at, "station", detail)]
+
+    def _calibrated(self, sensor: str, known: Known, event: Event) -> None:
         number = event.detail.get("number")
         if isinstance(number, int) and number > known.number:
             known.number = number
@@ -150,8 +174,8 @@ class CalibrationFold:
             known.calibrated_ms = event.at.utc_ms
             every_ms = self._wants.get(sensor, Wants()).every_ms
             known.due_ms = None if every_ms is None else event.at.utc_ms + every_ms
+            known.changed = False
         self._put(sensor)
-        return ()
 
     def _correction(self, sensor: str, known: Known, detail: Mapping[str, Any]) -> None:
         try:
@@ -169,6 +193,7 @@ class CalibrationFold:
         serial = detail.get("serial")
         if isinstance(serial, str) and serial and serial != known.serial:
             if known.serial:
+                known.changed = True
                 changed = {"sensor": sensor, "serial": serial, "was": known.serial}
                 log.warning(
                     "%s: another instrument answers: serial number %s, was %s", sensor, serial, known.serial
@@ -188,7 +213,7 @@ class CalibrationFold:
 
     def _put(self, sensor: str) -> None:
         """Let the bus have what is in force."""
-        known, live = self._sensors.get(sensor, Known()), self.live(sensor)
+        known, live = self._kept.sensors.get(sensor, Known()), self.live(sensor)
         latest: dict[str, Version] = {}
         for version in known.versions:
             if version.kind in LIVE_KINDS and version.to_ms is None:

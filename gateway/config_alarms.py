@@ -177,7 +177,7 @@ class Rule(Part):
     """The instrument is ill or does not answer."""
     stuck_s: Annotated[float | None, words.within("1 min", "30 d")] = Field(None, alias="stuck")
     """The value has not moved by more than the hysteresis for so long."""
-    watch: Literal["clock", "sms", "disk", "power"] | None = None
+    watch: Literal["clock", "sms", "disk", "power", "calibration"] | None = None
     """The station itself, in place of a sensor."""
     hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
     over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")

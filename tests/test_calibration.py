@@ -342,15 +342,20 @@ def calibration_age() -> int:
 def test_due_is_said_once_and_again_after_the_next_time() -> None:
     one = fold(ph1=Wants(every_ms=10 * DAY_MS), ph2=Wants())
     said = [e.what for e in one.tick(at(DAY_MS))]
-    assert said == ["calibration_due"], "never calibrated"
+    assert said == ["calibration_due", "station"], "never calibrated"
     assert list(one.tick(at(2 * DAY_MS))) == []
-    put(one, Event(at(3 * DAY_MS), "calibrated", {"sensor": "ph1", "number": 1, "verdict": "passed"}))
+    done = {"sensor": "ph1", "number": 1, "verdict": "passed"}
+    [well] = one.step(Record(5, Event(at(3 * DAY_MS), "calibrated", done)))
+    assert isinstance(well, Event)
+    assert (well.what, well.detail["part"], well.detail["works"]) == ("station", "calibration", True)
     assert list(one.tick(at(12 * DAY_MS))) == []
     again = fold(ph1=Wants(every_ms=10 * DAY_MS))
     again.restore(one.save())
     assert list(again.tick(at(14 * DAY_MS, synced=False))) == [], "a wrong clock calls nobody"
-    [due] = again.tick(at(14 * DAY_MS))
+    due, ill = again.tick(at(14 * DAY_MS))
     assert isinstance(due, Event)
+    assert isinstance(ill, Event)
+    assert (ill.detail["works"], ill.detail["why"]) == (False, "ph1")
     assert due.detail["due_ms"] == 13 * DAY_MS
     put(again, Event(at(15 * DAY_MS), "calibrated", {"sensor": "ph1", "number": 2, "verdict": "failed"}))
     assert again.known("ph1").calibrated_ms == 3 * DAY_MS, "a failed one does not count"
@@ -362,12 +367,14 @@ def test_another_serial_number_and_a_worn_electrode_are_said_once() -> None:
 
     one = fold()
     assert put(one, is_there("A"), is_there("A"), is_there(""), is_there("B"), is_there("B")) == [
-        "sensor_changed"
+        "sensor_changed",
+        "station",
     ]
     worn = {"slope_acid_percent": "82.1", "slope_base_percent": "99"}
     fine = {"slope_acid_percent": "97.1", "slope_base_percent": "99"}
     assert put(one, is_there("B", **worn), is_there("B", **worn)) == ["slope_low"]
     assert put(one, is_there("B", **fine), is_there("B", **worn)) == ["slope_low"]
+    assert one.known("ph1").wanting
     never = {"slope_acid_percent": "10", "calibrated": "never"}
     assert put(fold(), is_there("B", **never)) == []
 

@@ -139,7 +139,7 @@ def test_a_dead_sms_path_is_told_by_whatever_way_works() -> None:
     assert desk.tick(2) == ["river-1: SMS can be sent again since 07:50"]
 
 
-@pytest.mark.parametrize("part", ["disk", "power"])
+@pytest.mark.parametrize("part", ["disk", "power", "calibration"])
 def test_disk_and_power_come_as_events_and_are_remembered(tmp_path: Path, part: str) -> None:
     async def main() -> None:
         rule = own(Kind(part), on_delay_s=30.0)
@@ -156,7 +156,11 @@ def test_disk_and_power_come_as_events_and_are_remembered(tmp_path: Path, part: 
         [(to, text)] = again.path.sent
         assert (to, text.partition(" since")[0].partition(": ")[2]) == (
             DUTY.phone,
-            {"disk": "the disk is nearly full", "power": "the supply voltage is too low"}[part],
+            {
+                "disk": "the disk is nearly full",
+                "power": "the supply voltage is too low",
+                "calibration": "a calibration is due",
+            }[part],
         )
         await again.kill()
 
