@@ -259,6 +259,13 @@ class MqttLink(aiomqtt.Client):
             self._connected.set_exception(_HungUp(reason_code, "the broker hung up"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
+    async def _misc_loop(self) -> None:
+        # aiomqtt looks each second whether a ping is due; a wake-up costs more than a reading, and a broker
+        # waits half a keep-alive longer than that (MQTT 5.0, 3.1.2.10).
+        every_s = min(max(self.broker.keepalive_s / 6, 1.0), 10.0)
+        while self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:  # noqa: ASYNC110  paho has no event
+            await asyncio.sleep(every_s)
+
     def _on_publish(
         self,
         client: Paho,

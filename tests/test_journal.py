@@ -22,6 +22,7 @@ from gateway.journal import Journal
 from gateway.journal_store import Block, Memory
 from gateway.journal_tail import TailFile, read_tail
 from gateway.model import Body, Event, Reading, Record, Stamp, Value
+from tests.virtual_time import run as run_virtually
 
 
 class FixedClock(Clock):
@@ -568,3 +569,30 @@ def test_small_frames_are_packed_anew_for_sqlite(tmp_path: Path, size: int, pack
     tail.write(b"[100]\n")  # the generation goes on as if nothing had been asked
     tail.close()
     assert read_tail(tmp_path / "tail").lines[-1] == b"[100]"
+
+
+def test_a_commit_comes_to_follow_the_readings_of_each_second(tmp_path: Path) -> None:
+    """Wherever in the second the first one was: what is read at :00 is not held until :92."""
+
+    async def main() -> None:
+        loop, clock = asyncio.get_running_loop(), FixedClock()
+        journal = Journal(tmp_path, clock)
+        await journal.open()
+        running = asyncio.create_task(journal.run())
+        journal.append([reading(clock, 0)])
+        await asyncio.sleep(0.2)  # the first commit was 0.05 s behind that
+        waits_s = []
+        for number in range(1, 31):
+            began_s = loop.time()
+            [record] = journal.append([reading(clock, number)])
+            await journal.more(record.seq - 1)
+            waits_s.append(loop.time() - began_s)
+            await asyncio.sleep(began_s + 1.0 - loop.time())
+        assert waits_s[0] > 0.7
+        assert max(waits_s) <= 1.0
+        assert max(waits_s[12:]) < 0.1
+        running.cancel()
+        await asyncio.wait([running])
+        await journal.close()
+
+    run_virtually(main())
