@@ -15,9 +15,9 @@ still finds something in it. What is left decides what is sent:
 What is held back stays in the journal and is not sent later: that would cost the same. Each change is an
 Event "budget". Spent is what the sink put on the line and took from it, failed attempts included.
 
-It is a fold of the journal, only so that the journal keeps its purse: with each block, so every ten minutes
-and at a clean end. After a crash the records since then are shown to it again; it takes them as sent, which
-they may have been, so a station that restarts for ever does not overspend.
+It is a fold of the journal, only so that the journal keeps its purse: with each block, so every half
+hour and at a clean end. After a crash the records since then are shown to it again; it takes them as sent,
+which they may have been, so a station that restarts for ever does not overspend.
 """
 
 from __future__ import annotations

@@ -19,12 +19,11 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drivers.base import Instrument, InstrumentError, NotReady
 from drivers.calibrates import Calibrates
 from drivers.link import Link
-from gateway import config
 from gateway.bus_sensor import Sensor
 from gateway.calibration import Live
 from gateway.calibration_fold import CalibrationFold
@@ -36,6 +35,9 @@ from gateway.control import Answer, Request, Verb
 from gateway.errors import ControlError
 from gateway.maintenance import MaintenanceFold
 from gateway.model import Body, Event, Stamp
+
+if TYPE_CHECKING:
+    from gateway import config
 
 log = logging.getLogger(__name__)
 

@@ -43,9 +43,7 @@ log = logging.getLogger(__name__)
 GATHER_S = 0.05
 """A commit waits this long for the other readings of the same moment."""
 EARLY = 0.9
-"""Of the commit interval after the last: so a commit comes to follow the readings of each second closely,
-wherever in the second it was first, and they need not wait for the next.
-"""
+"""Of the commit interval, after the last: so commits come to follow the readings of each second closely."""
 SETTLE_BYTES = 1024 * 1024
 SETTLE_S = 1800.0
 SETTLE_AGAIN_S = 10.0
@@ -248,8 +246,7 @@ class Journal:
                 now_s = loop.time()  # a sync between two commits does not shift them
             else:
                 now_s = last_s = loop.time()
-            # a timer may be early
-            durable = self._unsynced and now_s - self._synced_s >= self._sync_s - 1e-3
+            durable = self._unsynced and now_s - self._synced_s >= self._sync_s - 1e-3  # a timer may be early
             async with self._lock:
                 taken = await self._to_the_end(self._commit(durable=durable))
             if not taken:

@@ -16,16 +16,18 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alerts.watch import Watch
-from gateway import config
 from gateway.alarms import AlarmFold
 from gateway.alarms_config import check_texts, watch
 from gateway.alarms_sender import JournalDoor
 from gateway.config_apart import again
 from gateway.errors import ConfigError
 from gateway.model import Body, Event, Stamp
+
+if TYPE_CHECKING:
+    from gateway import config
 
 log = logging.getLogger(__name__)
 

@@ -182,3 +182,12 @@ def test_the_doors_are_guarded(file: str, source: str, code: str) -> None:
         cwd=ROOT,
     )
     assert code in done.stdout
+
+
+def test_a_station_runs_without_pydantic() -> None:
+    """It takes 10 MB (decision D12): import gateway.config and what it is made of under TYPE_CHECKING."""
+    program = "import sys, gateway.station, gateway.mqtt, gateway.mqtt_link; print('pydantic' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "False"
