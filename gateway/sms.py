@@ -252,6 +252,8 @@ class SmsService:
         self.second: SmsDesk | None = None
         self.tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         self._fold = fold
+        self.path: Any = None
+        """What hands a message over: the modem, the provider, or both; None without any."""
         paths: list[tuple[str, Any]] = []
         sms = wanted.sms
         if sms is None or (sms.modem is None and sms.provider is None):
@@ -265,6 +267,7 @@ class SmsService:
         if sms.provider is not None:
             paths.append(("provider", provider_of(sms, sms.provider, wanted.id)))
         name, path = paths[0] if len(paths) == 1 else ("sms", Paths(paths))
+        self.path = path
         sender = SmsSender(journal, fold, path, stamp, name=name)
         self.tasks["sms"] = sender.run
         if modem is not None:

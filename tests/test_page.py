@@ -266,6 +266,18 @@ def test_the_last_frame_is_shown_with_its_meaning(technician: Watched) -> None:
     expect(dust.locator("table")).to_contain_text("Fine dust PM2.5")
 
 
+def test_a_test_message_leaves_by_the_modem(technician: Watched) -> None:
+    technician.open("sms")
+    page = technician.page
+    page.fill("input[name=number]", "+996 555 000 777")
+    page.fill("input[name=text]", "Hello from the page")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("main [role=status] .good")).to_have_text("Handed over", timeout=60_000)
+    sent = [(m.to, m.text) for m in technician.place.outside.modem.sent]
+    assert ("+996555000777", "Hello from the page") in sent
+    technician.is_well()
+
+
 def test_with_the_keyboard_alone(opened: Callable[..., Any]) -> None:
     with opened() as watched:
         watched.open("now")

@@ -245,6 +245,23 @@ def test_a_bad_body_is_refused(signed_in: Client, body: bytes, status: int) -> N
     assert set(answer.json) == {"error", "hint"}
 
 
+def test_the_steps_of_a_calibration_are_those_of_the_command_line(signed_in: Client) -> None:
+    answer = signed_in.post(
+        "/api/calibrations", {"do": "begin", "body": {"sensor": "nobody", "standards": [{"nominal": 7.0}]}}
+    )
+    assert answer.status == 409
+    assert "nobody" in answer.json["error"] + answer.json["hint"]
+    assert signed_in.post("/api/calibrations", {"do": "destroy"}).status == 400
+    assert signed_in.post("/api/verbs/status", {}).json["seq"] > 0
+    assert signed_in.post("/api/verbs/nothing", {}).status == 404
+
+
+def test_an_alarm_that_is_normal_cannot_be_taken_back(signed_in: Client) -> None:
+    answer = signed_in.post("/api/alarms/turbidity-high/unshelve", {})
+    assert answer.status == 409
+    assert "shelved" in answer.json["error"]
+
+
 def test_an_unknown_rule(signed_in: Client) -> None:
     answer = signed_in.post("/api/alarms/nothing/ack", {})
     assert answer.status == 404

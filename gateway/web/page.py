@@ -53,7 +53,7 @@ class Site:
         self.stream = stream.Stream()
         self.sessions = Sessions()
         self.tries = Tries()
-        self.sms_tries = Tries(state.SMS_PER_HOUR)
+        self.sms_tries = Tries(state.SMS_PER_MINUTE)
         self.password = Password(station.config.data, given.get_secret_value() if given is not None else None)
         self.names = guard.own_names(wanted.names if wanted is not None else ())
         self.before: dict[str, Reading] = {}
@@ -88,7 +88,7 @@ class Page:
     async def run(self) -> None:
         site = self.site
         site.ending.clear()
-        self._assets = await asyncio.to_thread(assets.load)
+        self._assets = await asyncio.to_thread(assets.load, site.station.config.language)
         await now.seed(site)
         site.boot = site.station.clock.stamp().boot
         try:

@@ -3,6 +3,7 @@ the
 same functions, so that both do the same and the journal says who.
 
     POST /api/alarms/{id}/ack …      by name, with a body of its own (alarms.py)
+    POST /api/calibrations           the guided calibration's steps
     POST /api/verbs/{verb}           any verb; an answer of several parts comes as JSON lines
 
 A verb has two minutes. What it refuses is 409, in its own words.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -29,6 +30,17 @@ class VerbBody(msgspec.Struct, forbid_unknown_fields=True):
     """What goes with the verb, as on the service's socket."""
 
     body: dict[str, Any] = {}
+
+
+class CalibrationStep(msgspec.Struct, forbid_unknown_fields=True):
+    """One step of the guided calibration (gateway.calibrate), and what goes with it."""
+
+    do: Literal["begin", "step", "finish", "by_hand"]
+    body: dict[str, Any] = {}
+
+
+async def calibrations(ask: Ask) -> Any:
+    return await call(ask, f"calibrate_{ask.body.do}", ask.body.body)
 
 
 async def call(ask: Ask, verb: str, body: dict[str, Any]) -> Any:
@@ -93,6 +105,15 @@ def _refused(e: ControlError) -> Bad:
 
 
 ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/api/calibrations",
+        calibrations,
+        "The guided calibration's steps",
+        "act",
+        body=CalibrationStep,
+        answers={409: "refused", 503: "not done in time"},
+    ),
     Endpoint(
         "POST",
         "/api/verbs/{verb}",

@@ -102,6 +102,7 @@ async function boot() {
   }
   head();
   await show();
+  if (now) performance.mark("values");
 }
 
 window.addEventListener("hashchange", show);

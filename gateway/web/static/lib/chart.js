@@ -100,7 +100,8 @@ function spread(low, high) {
 
 function places(ticks) {
   const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
-  return Math.max(0, Math.min(4, -Math.floor(Math.log10(step) + 1e-9)));
+  for (let n = 0; n < 4; n += 1) if (Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) return n;
+  return 4;
 }
 
 // Stretches in which something was doubtful or wrong, as [from, to, flag] in seconds.

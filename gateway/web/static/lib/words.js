@@ -16,7 +16,7 @@ export const setZone = (name) => { zone = name; };
 export function chosen(stations) {
   let kept = null;
   try { kept = localStorage.getItem("language"); } catch { /* private window */ }
-  const wishes = [kept, ...(stations ? [stations] : []), ...(navigator.languages || [])];
+  const wishes = [kept, stations || document.documentElement.dataset.station, ...(navigator.languages || [])];
   for (const wish of wishes) {
     const short = String(wish || "").slice(0, 2).toLowerCase();
     if (short in LANGUAGES) return short;
