@@ -40,6 +40,7 @@ EVENT = ("time_utc", "time_local", "clock", "what", "detail", "seq")
 COLUMNS: dict[str, tuple[str, ...]] = {"readings": READING, "averages": AVERAGE, "events": EVENT}
 _KIND = {"readings": Reading, "averages": Average, "events": Event}
 _OPENAQ = {"pm1": "pm1", "pm2_5": "pm25", "pm10": "pm10"}
+_ODD = (b"\\", b'"=', b'"+', b'"-', b'"@')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -176,8 +177,11 @@ def _quickly(
     piece: Piece, span: Span, sensors: frozenset[str], stamps: Stamps, times: Times
 ) -> tuple[str, int]:
     """The readings of a piece as csv."""
+    joined = b"[" + b",".join(piece.lines) + b"]"
+    odd = any(sign in joined for sign in _ODD)
+    plain: set[tuple[str, str]] = set()
     try:
-        found = _quick.decode(b"[" + b",".join(piece.lines) + b"]")
+        found = _quick.decode(joined)
     except msgspec.DecodeError:
         return _slowly(piece, piece.lines, span, sensors, stamps, times)
     out: list[str] = []
@@ -188,17 +192,19 @@ def _quickly(
             continue
         at_ms, _, _, synced = body.at
         text = str(body.values, "utf-8")
-        if not synced or seq in verdicts or not _simple(text, body):
+        name = body.sensor, body.medium
+        if not synced or seq in verdicts or ((odd or name not in plain) and not _simple(text, body)):
             rows, more = _slowly(piece, piece.lines[i : i + 1], span, sensors, stamps, times)
             out.append(rows)
             count += more
         elif from_ms <= at_ms < to_ms and len(text) > 2:
+            plain.add(name)
             utc, local = both(at_ms)
             head = f"{utc},{local},synced,{body.sensor},{body.medium},"
             tail = f",{body.calibration},{seq}\r\n"
             rows = text[2:-2].replace('":[', ",").replace('],"', tail + head)
             out += (head, rows, tail)
-            count += text.count("[")
+            count += text.count('":[')
     return "".join(out), count
 
 
