@@ -294,6 +294,23 @@ def test_the_short_way_writes_what_the_long_way_writes(bodies: list[Reading]) ->
     ]
 
 
+def test_an_odd_text_behind_a_plain_one_of_the_same_sensor() -> None:
+    """What a sensor's first reading in a block is says nothing of its second."""
+    bodies = [
+        Reading("ph1", "m", "water", stamp(i), {"ph": Value(7.0, 7.0, unit, 3, why)})
+        for i, (unit, why) in enumerate([("pH", ""), ("pH", '=1+1;"x"'), ("@a", ""), ("pH", "a\nb")])
+    ]
+    lines = [_line.encode(Record(i, body)) for i, body in enumerate(bodies, 1)]
+    given = Piece(lines, {}), FOREVER, frozenset[str](), Stamps("UTC"), Times(Nothing([]))
+    rows = list(csv.reader(_quickly(*given)[0].splitlines(keepends=True)))
+    assert [(row[8], row[10]) for row in rows] == [
+        ("pH", ""),
+        ("pH", '\'=1+1;"x"'),
+        ("'@a", ""),
+        ("pH", "a\nb"),
+    ]
+
+
 class Nothing:
     def __init__(self, blocks: list[Block]) -> None:
         self._blocks = blocks

@@ -50,12 +50,12 @@ print(rows, took, early / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def journal(folder: Path, minutes: int) -> int:
-    """A journal of so many minutes of 10 sensors with 2 channels each, a reading a minute; gives its bytes."""
+    """A journal of so many minutes, 10 sensors with 2 channels, a reading a minute; gives its bytes."""
     noise, signer = random.Random(7), Signer(b"b" * 32)
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(folder / "journal.db")
-    seq, previous, size, number = 1, NOTHING, 0, 0
-    for first in range(0, minutes, BLOCK_MINUTES):
+    seq, previous, size = 1, NOTHING, 0
+    for number, first in enumerate(range(0, minutes, BLOCK_MINUTES), 1):
         lines, begin = [], seq
         for minute in range(first, first + BLOCK_MINUTES):
             at = Stamp(START_MS + minute * 60_000, "boot0001", minute * 60_000, True)
@@ -70,7 +70,6 @@ def journal(folder: Path, minutes: int) -> int:
         body = deflate.compress(b"\n".join(lines) + b"\n") + deflate.flush()
         times = START_MS + first * 60_000, START_MS + (first + BLOCK_MINUTES - 1) * 60_000
         block = Block(begin, seq - 1, *times, len(lines), body, begin - 1)
-        number += 1
         block, previous = chained(block, number, previous, signer)
         memory = Memory(generation=number, last_seq=seq - 1, closed=True, block=number, link=previous.hex())
         store.settle(block, memory)
@@ -93,7 +92,7 @@ def run() -> list[tuple[str, str, str]]:
             figures += [
                 (f"export: rows a second of CPU, {kind}, {rows:.0f} rows", goal, f"{rows / took_s:.0f}"),
                 (
-                    f"export: MB of memory after 200,000 rows and at the end, {kind}",
+                    f"export: MB after 200,000 rows and at the end, {kind}",
                     "flat",
                     f"{early:.1f}, {late:.1f}",
                 ),
