@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--check-only", action="store_true", help="with --points: adjust nothing")
     calibrate.add_argument("--photo", default="", metavar="NAME", help="the photo's file name")
     calibrate.add_argument("--note", default="", metavar="TEXT")
+    calibrate.add_argument("--exchanged", action="store_true", help="a new probe: do not correct the past")
     calibrate.set_defaults(do=_calibrate)
 
     maintenance = verbs.add_parser("maintenance", help="somebody works there: no alarms, data are flagged")
@@ -241,7 +242,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
     wish = Wish(
         arguments.sensor, arguments.points, arguments.by, arguments.quantity, arguments.standards,
-        not arguments.check_only, arguments.photo, arguments.note,
+        not arguments.check_only, arguments.photo, arguments.note, arguments.exchanged,
     )  # fmt: skip
     try:
         return _drive(calibrate(arguments.station, wish, RichTerminal()))

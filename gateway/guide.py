@@ -62,6 +62,8 @@ class Wish:
     adjust: bool = True
     photo: str = ""
     note: str = ""
+    exchanged: bool = False
+    """The probe is another one: its error is not that of the past."""
 
 
 async def calibrate(file: Path, wish: Wish, terminal: Terminal) -> int:
@@ -133,7 +135,7 @@ async def _guided(verbs: Ask, wish: Wish, language: str, terminal: Terminal) -> 
     if not stopped:
         photo = photo or (await terminal.ask(say("photo", language))).strip()
         note = note or (await terminal.ask(say("note", language))).strip()
-    return await verbs("calibrate_finish", session=session, photo=photo, note=note or "")
+    return await verbs("calibrate_finish", session=session, photo=photo, note=note, spread=not wish.exchanged)
 
 
 async def _step(
@@ -237,6 +239,8 @@ def _tell(done: Mapping[str, Any], language: str, terminal: Terminal) -> int:
 def _noted(wish: Wish) -> dict[str, Any]:
     """`7.00=7.08,4.01=4.15`, or a TOML file with [[point]]. Raises ConfigError."""
     extra = {"adjust": wish.adjust, "photo": wish.photo, "note": wish.note, "quantity": wish.quantity}
+    if wish.exchanged:
+        extra["spread"] = False
     if "=" in wish.points:
         points = []
         for part in wish.points.replace(";", ",").split(","):
@@ -266,7 +270,7 @@ def _noted(wish: Wish) -> dict[str, Any]:
         allowed = ", ".join(sorted(known))
         raise ConfigError([f"calibrate: {wish.points}: {strange[0]} is no key; allowed are {allowed}"])
     points = found.pop("point", [])
-    return {key: value for key, value in extra.items() if value} | found | {"points": points}
+    return {key: value for key, value in extra.items() if value != ""} | found | {"points": points}
 
 
 def _number(text: str) -> float:
