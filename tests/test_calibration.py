@@ -204,6 +204,11 @@ def test_what_counts_now() -> None:
     assert corrected(reading(7.0, 200, 7.5, 1), "ph", [shift, drift]) == pytest.approx((7.6, 3))
     assert corrected(reading(7.0, 200, 7.5, 1), "ph", everything) == pytest.approx((7.7, 4)), "not both"
     assert corrected(reading(7.0, 400, 7.0, 2), "ph", everything) == (7.0, 2)
+    assert corrected(reading(7.0, 200, 7.5, 3), "ph", [drift]) == (7.5, 3), "it has seen that one"
+    newer = Version(7, "ph1", "ph", "offset", 40, offset=-0.5)
+    assert corrected(reading(7.0, 120, 7.5, 1), "ph", [newer, none, late]) == (6.5, 7), "the latest number"
+    later = Version(8, "ph1", "ph", "offset", 30, offset=-0.6)
+    assert corrected(reading(7.0, 120, 7.5, 1), "ph", [newer, later]) == (6.4, 8)
     assert corrected(reading(7.0, 200, 9.9, 9), "ph", everything) == (9.9, 9), "it has seen them all"
 
 
@@ -296,6 +301,9 @@ def test_a_correction_is_in_force_at_once_and_after_a_restart() -> None:
 
 
 def test_a_drift_of_the_past_changes_nothing_now() -> None:
+    one = fold()
+    put(one, correction(Version(1, "ph1", "ph", "offset", 0, 5, offset=1.0), at(5)))
+    assert one.live("ph1").of == {}, "it was for a time that is over"
     one = fold()
     put(one, correction(Version(1, "ph1", "ph", "drift", 0, 5, fouling=1.0), at(5)))
     assert one.live("ph1").of == {}

@@ -19,7 +19,7 @@ from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
 from gateway.errors import ConfigError
 from gateway.model import Reading, Record, Stamp, Value
-from gateway.qc import Checks
+from gateway.qc import Checks, Expect
 
 STATION = """
 [station]
@@ -106,6 +106,9 @@ def test_a_formula_becomes_a_version_once_and_corrects_the_next_reading(tmp_path
     assert (value.raw, value.flag, value.why) == (40.0, 2, "")
     assert value.value == pytest.approx(0.524 * 50 - 0.0862 * 60 + 5.75)
     assert dust.corrected("pm2_5_cf1", measured, at(4)).value == 50.0
+    strict = Checks({"pm2_5": Expect(gross=(30, 100))})
+    judged = Sensor("dust1", "plantower", "air", 1.0, Instrument(), strict, live=fold.live("dust1"))
+    assert judged.corrected("pm2_5", measured, at(4)).flag == 4, "26.8 is judged, not 40"
     stale = dust.corrected("pm2_5", measured, at(4 + 3_600_000))
     assert (stale.value, stale.flag, stale.why) == (40.0, 3, "no humidity for the correction")
     fold.live("dust1").maintenance = True

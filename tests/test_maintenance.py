@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.averages_sums import sort_out
 from gateway.maintenance import EVENTS_AT_MOST, MaintenanceFold
-from gateway.model import Event, Record, Stamp
+from gateway.model import Event, Record, Stamp, Value
 
 MINUTE_MS = 60_000
 
@@ -97,3 +98,12 @@ def test_a_visits_record_has_a_limit() -> None:
     [visit] = place.work(2, 0)
     assert len(visit.detail["events"]) == EVENTS_AT_MOST
     assert visit.detail["more"] == 52
+
+
+def test_no_average_uses_what_was_read_meanwhile() -> None:
+    values = {
+        "turbidity": Value(9.0, 9.0, "NTU", 3, "user range, maintenance"),
+        "conductivity": Value(9.0, 9.0, "uS/cm", 3, "user range"),
+    }
+    plain, _, bad = sort_out(values, frozenset((1, 2, 3)), {})
+    assert ([name for name, *_ in plain], bad) == (["conductivity"], ["turbidity"])
