@@ -18,13 +18,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from drivers.link import Link
 from gateway.alarms import AlarmFold
 from gateway.alarms_config import watch as watch
 from gateway.alarms_standing import LastAlarms
 from gateway.alarms_station import OwnWatch
 from gateway.alarms_verb import alarms
-from gateway.bus import Bus, Sensor
 from gateway.calibrate import Desk, Place
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
@@ -38,15 +36,15 @@ from gateway.dating_release import Release
 from gateway.evidence_config import ConfigurationFold
 from gateway.evidence_heads import Heads
 from gateway.follow import Follower
-from gateway.journal import Fold, Journal
+from gateway.journal import Journal
 from gateway.ledger import GapLedger
 from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
-from gateway.qc import Checks, expected
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
+from gateway.station_parts import Beat, average_folds, bus, health
 from gateway.station_reread import Reread
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
@@ -96,7 +94,7 @@ class Station:
                 self.dating,
                 self.alarms,
                 *spike_folds(wanted.sensors),
-                *_averages(wanted),
+                *average_folds(wanted),
                 self.last_alarms,
                 self.configured,
                 self.ledger,
@@ -112,7 +110,7 @@ class Station:
             make_key=True,
         )
         self.sms = self._sms()
-        self.buses = [self._bus(wire) for wire in wanted.wires]
+        self.buses = [bus(self, wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
         self.desk = self._desk()
         self.reread = Reread(self, self.clock.stamp)
@@ -167,7 +165,7 @@ class Station:
                 return group.create_task(supervise(part, run), name=part)
 
             keeper = start("journal", self.journal.run)
-            buses = [start(f"bus.{bus.name}", bus.run) for bus in self.buses]
+            buses = [start(f"bus.{one.name}", one.run) for one in self.buses]
             followers = [start(f"sink.{name}", follower.run) for name, follower in self.followers.items()]
             others = [start("tick", self._tick), start("chain", Heads(self.journal, self.clock.stamp).run)]
             if any(rule.watch for rule in self.config.rules):
@@ -191,59 +189,17 @@ class Station:
 
     def health(self) -> dict[str, Any]:
         """How every part is doing, for the status message."""
-        sensors = {
-            sensor.id: {
-                "state": sensor.state,
-                "expected": sensor.expected,
-                "taken": sensor.taken,
-                "failed": sensor.failed,
-                "not_ready": sensor.not_ready,
-                "skipped": sensor.skipped,
-                **({"why": sensor.why} if sensor.why else {}),
-            }
-            for bus in self.buses
-            for sensor in bus.sensors
-        }
-        sinks = {name: _sink_health(follower) for name, follower in self.followers.items()}
-        health: dict[str, Any] = {"sensors": sensors, "sinks": sinks, "seq": self.journal.committed_seq}
-        held = max((follower.progress.held for follower in self.followers.values()), default=0)
-        health["clock"] = {"synced": self.clock.synced, "source": self.clock.source, "held": held}
-        if self.clock.doubt is not None:
-            health["clock"]["doubt"] = self.clock.doubt
-        if self.sms is not None:
-            health["sms"] = self.sms.health()
-        if standing := self.maintenance.standing(self.clock.stamp()):
-            health["maintenance"] = standing
-        if self.journal.trouble is not None:
-            health["journal"] = self.journal.trouble
-        return health
+        return health(self)
 
     async def _status(self, request: Request) -> Answer:
         return self.health()
 
-    def _bus(self, wire: config.Wire) -> Bus:
-        link = Link(wire.port, wire.line, framing=wire.framing, echo=wire.echo)
-        sensors = [
-            Sensor(
-                id=sensor.id,
-                model=sensor.model,
-                medium=sensor.medium or "station",
-                every_s=sensor.every_s,
-                instrument=self.config.instrument(sensor),
-                checks=Checks(expected(sensor.expect), sensor.every_s),
-                live=self.calibrations.live(sensor.id),
-            )
-            for sensor in wire.sensors
-        ]
-        beat = _Beat(self.pulse, f"bus.{wire.id}")
-        return Bus(wire.id, link, sensors, self.journal.append, self.clock.stamp, beat)
-
     def _desk(self) -> Desk:
         """Where calibrations are done."""
         places = {
-            sensor.id: Place(sensor, functools.partial(bus.ask, sensor))
-            for bus in self.buses
-            for sensor in bus.sensors
+            sensor.id: Place(sensor, functools.partial(one.ask, sensor))
+            for one in self.buses
+            for sensor in one.sensors
         }
         return Desk(
             self.config,
@@ -268,7 +224,7 @@ class Station:
             return None
         from gateway.sms import SmsService
 
-        beat = _Beat(self.pulse, "sms")
+        beat = Beat(self.pulse, "sms")
         return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat, self.clock.tell)
 
     def _page(self, say: Callable[[str], object] | None) -> Page | None:
@@ -310,8 +266,8 @@ class Station:
         followers: list[asyncio.Task[None]],
         others: list[asyncio.Task[None]],
     ) -> None:
-        for bus in self.buses:
-            bus.stop()
+        for one in self.buses:
+            one.stop()
         if buses:
             _, late = await asyncio.wait(buses, timeout=FINISH_READING_S)
             await _cancel(late)
@@ -323,42 +279,6 @@ class Station:
                 await asyncio.gather(*(follower.done(last_seq) for follower in self.followers.values()))
         await _cancel(followers)
         await _cancel(others)
-
-
-def _sink_health(follower: Follower) -> dict[str, Any]:
-    progress, budget = follower.progress, follower.budget
-    health: dict[str, Any] = {"backlog": progress.backlog, "delivered": progress.delivered}
-    if progress.refused:
-        health["refused"] = progress.refused
-    if progress.sent is not None:
-        health["sent"] = progress.sent
-    if progress.history:
-        health["history"] = progress.history
-    if budget is not None:
-        health |= {"sends": budget.level.name.lower(), "left_bytes": round(budget.left_bytes)}
-    if progress.down_since_ms is not None:
-        health |= {"down_since_ms": progress.down_since_ms, "error": progress.last_error}
-    return health
-
-
-def _averages(wanted: config.Station) -> list[Fold]:
-    """The fold that makes averages; imported only for a station whose sinks ask for any, or may have to."""
-    sinks = [sink for sink in (wanted.mqtt, wanted.influxdb) if sink is not None]
-    if not any(sink.budget is not None or any(s.kind == "average" for s in sink.send) for sink in sinks):
-        return []
-    from gateway.averages import averages
-
-    return [averages(wanted)]
-
-
-class _Beat:
-    """A bus's sign of life."""
-
-    def __init__(self, pulse: Pulse, part: str) -> None:
-        self._pulse, self._part = pulse, part
-
-    def __call__(self, within_s: float) -> None:
-        self._pulse.beat(self._part, within_s)
 
 
 async def run(reading: Reading) -> int:
