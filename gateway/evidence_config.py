@@ -51,7 +51,7 @@ class ConfigurationFold:
         except msgspec.DecodeError:
             self.sha256 = ""  # it is journaled once more
 
-    def news(self, file: Path, at: Stamp, version: str) -> list[Body]:
+    def news(self, file: Path, at: Stamp) -> list[Body]:
         """The event, if the file is another than the one journaled last. Blocks on the disk, briefly."""
         try:
             content = file.read_bytes()
@@ -60,8 +60,10 @@ class ConfigurationFold:
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 == self.sha256:
             return []
+        from importlib.metadata import version
+
         text = without_secrets(content.decode("utf-8-sig", "replace"))
-        return [Event(at, WHAT, {"sha256": sha256, "version": version, "text": text[:LONGEST]})]
+        return [Event(at, WHAT, {"sha256": sha256, "version": version("suuaba"), "text": text[:LONGEST]})]
 
 
 def without_secrets(text: str) -> str:

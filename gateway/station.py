@@ -136,7 +136,7 @@ class Station:
         detail = {"version": _version(), "left_out": list(self.config.left_out)}
         at = self.clock.stamp()
         self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
-        self.journal.append(self.configured.news(self.config.file, at, _version()))
+        self.journal.append(self.configured.news(self.config.file, at))
 
     async def connect(self) -> None:
         """Make the sinks and their followers; none runs yet. Raises OSError: the embedded broker's port."""

@@ -1,8 +1,9 @@
 """SIGHUP: a running station takes changed rules, contacts and texts; nothing else in station.toml.
 
-    kill -HUP ─► read the whole file ─┬─ a mistake ─► Event("configuration", refused: a line each); all stays
-                                      └─► Event("configuration", what is new, changed, gone; what needs a
-                                          restart); the alarms go on with the new rules
+    kill -HUP ─► read the whole file ─┬─ a mistake ─► Event("reread", refused: a line each); all stays
+                                      └─► Event("reread", what is new, changed, gone; what needs a
+                                          restart); the alarms go on with the new rules, and the file's
+                                          text goes into the configuration's history
 
 A rule that is as before, or has only another limit, delay or recipient, keeps its state: an alarm that stands
 stays acknowledged or not. A rule that looks at something else begins anew. A rule that is gone takes its
@@ -24,6 +25,7 @@ from gateway.alarms_config import check_texts, watch
 from gateway.alarms_sender import JournalDoor
 from gateway.config_apart import again
 from gateway.errors import ConfigError
+from gateway.evidence_config import ConfigurationFold
 from gateway.model import Body, Event, Stamp
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Rereading(Protocol):
 
     config: config.Station
     alarms: AlarmFold
+    configured: ConfigurationFold
 
     @property
     def journal(self) -> JournalDoor: ...
@@ -72,11 +75,12 @@ class Reread:
                 for line in e.lines:
                     log.error("the changed configuration is refused: %s", line)
                 detail: dict[str, Any] = {"state": "refused", "why": e.lines[:LINES_MOST]}
-                station.journal.append([Event(self._stamp(), "configuration", detail)])
+                station.journal.append([Event(self._stamp(), "reread", detail)])
                 await station.journal.sync()
                 continue
             old, station.config = station.config, merged
             station.journal.append(self._taken(old, new, later))
+            station.journal.append(station.configured.news(merged.file, self._stamp()))
             await station.journal.sync()
 
     def _taken(self, old: config.Station, new: Watch, later: Sequence[str]) -> list[Body]:
@@ -92,7 +96,7 @@ class Reread:
         detail: dict[str, Any] = {"state": "taken", "rules": rules, "contacts": contacts}
         detail |= {"texts": texts, "needs_restart": list(later)}
         log.warning("the configuration was read again: %s", detail)
-        bodies: list[Body] = [Event(at, "configuration", detail)]
+        bodies: list[Body] = [Event(at, "reread", detail)]
         bodies += station.alarms.replace(new, at)
         return bodies
 

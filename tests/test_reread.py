@@ -54,7 +54,7 @@ class Configured:
         self.seen += 1
 
         def said(got: list[Any]) -> Any:
-            events = [g.json for g in got if g.json["what"] == "configuration"]
+            events = [g.json for g in got if g.json["what"] == "reread"]
             return len(events) >= self.seen and events[self.seen - 1]["detail"]
 
         return dict(self.watching.wait("an event of it", said))
@@ -107,6 +107,15 @@ def test_rules_contacts_and_texts_are_taken_without_a_restart(tmp_path: Path, br
         slower = english.replace('timezone = "Asia/Bishkek"', 'timezone = "UTC"')
         taken = configured.again(slower + changed + NEW)
         assert taken["needs_restart"] == ["timezone"], "the rules are taken, the rest is said"
+        history = ["Asia/Bishkek", "Asia/Bishkek", "UTC"]  # at the start, and each file that was taken
+
+        def told(got: list[Any]) -> Any:
+            texts = [g.json["detail"]["text"] for g in got if g.json["what"] == "configuration"]
+            return [
+                next(zone for zone in ("UTC", "Asia/Bishkek") if zone in text) for text in texts
+            ] == history
+
+        configured.watching.wait("the history of the configuration", told)
         assert not any(taken["rules"].values())
         sent = len(place.outside.modem.sent)
         assert place.stop() < 5.0
