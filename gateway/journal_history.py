@@ -25,7 +25,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ CREATE INDEX IF NOT EXISTS note_time ON note (at_ms);
 CREATE TABLE IF NOT EXISTS done (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER);
 """
 VERSION = 1
-POINTS_KEPT = 600_000
-"""Points of recent blocks kept in memory, 17 bytes each."""
+POINTS_KEPT = 400_000
+"""Points of recent blocks kept in memory, 25 bytes each."""
 BLOCKS_AT_ONCE = 12
 SLACK_MS = 3_600_000
 """Blocks are looked for by the time they were written with; clocks are set."""
@@ -82,7 +82,9 @@ class Chapter:
 
 
 class History:
-    """Opened with the first question; `close` at the end. `dated` gives the true time of a stamp."""
+    """Opened with the first question; `close` at the end. `dated` gives the true time of a stamp. Every
+    method but `chapter_of` blocks on the disk, and raises OSError when that cannot be read.
+    """
 
     def __init__(self, folder: Path, dated: Callable[[Stamp], int]) -> None:
         self._folder = folder
@@ -95,7 +97,7 @@ class History:
 
     def settled_seq(self) -> int:
         """The last record that stands in a block."""
-        with self._lock:
+        with self._disk():
             row = self._blocks().execute("SELECT max(last_seq) FROM block").fetchone()
         return int(row[0] or 0)
 
@@ -110,7 +112,7 @@ class History:
         self, sensor: str, quantity: str, from_ms: int, to_ms: int, tail: Chapter, *, most_blocks: int = 700
     ) -> tuple[list[Point], bool]:
         """Every reading of the range, oldest first, and whether all of it could be looked at."""
-        with self._lock:
+        with self._disk():
             rows = (
                 self._blocks()
                 .execute(
@@ -130,7 +132,7 @@ class History:
     ) -> tuple[list[Bucket], bool]:
         """The half hours of the range, and whether all of it is summed up by now."""
         first_ms = from_ms - from_ms % BUCKET_MS
-        with self._lock:
+        with self._disk():
             own = self._open_own()
             done_seq = _done(own)
             rows = own.execute(
@@ -163,7 +165,7 @@ class History:
     ) -> list[tuple[int, int, str, dict[str, Any]]]:
         """Events, newest first: seq, time, what, detail."""
         chosen = f",{','.join(what)}," if what else ""
-        with self._lock:
+        with self._disk():
             own = self._open_own()
             done_seq = _done(own)
             rows = own.execute(
@@ -186,7 +188,7 @@ class History:
 
     def roll(self) -> bool:
         """Sum up some more of the settled blocks. Whether there is more to do. Raises OSError: no room."""
-        with self._lock:
+        with self._disk():
             own = self._open_own()
             done_seq = _done(own)
             rows = self._blocks().execute(
@@ -209,11 +211,11 @@ class History:
             except sqlite3.Error as e:
                 with contextlib.suppress(sqlite3.Error):
                     own.execute("ROLLBACK")
-                raise OSError(f"history.db: {e}") from e
+                raise OSError(0, f"history.db: {e}") from e
         return len(blocks) > BLOCKS_AT_ONCE
 
     def close(self) -> None:
-        with self._lock:
+        with self._disk():
             for db in (self._journal, self._own):
                 if db is not None:
                     db.close()
@@ -221,6 +223,15 @@ class History:
             self._chapters.clear()
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """One question at a time. Raises OSError for whatever SQLite meets: a chart may fail, no more."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as e:
+                raise OSError(0, f"the history cannot be read: {e}") from e
 
     def _blocks(self) -> sqlite3.Connection:
         if self._journal is None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.web.page import CONNECTIONS
 from tests.pages import PASSWORD, Client, StationWithPage, station_with_page
 
 
@@ -367,6 +370,60 @@ def test_too_many_pages_are_refused_and_the_rest_live_on(place: StationWithPage)
         for one in open_:
             one.__exit__()
     place.until(lambda: place.client().get("/api/about").json["pages_open"] == 0)
+
+
+def test_a_flood_of_connections_takes_no_more_files_than_there_are_for_it(place: StationWithPage) -> None:
+    assert place.process is not None
+    fds = Path(f"/proc/{place.process.pid}/fd")
+    before = len(list(fds.iterdir()))
+    flood = []
+    try:
+        for _ in range(600):
+            one = socket.create_connection(("127.0.0.1", place.port), 20)
+            one.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")  # and never the rest
+            flood.append(one)
+    except ConnectionError:
+        pass  # cut already
+    try:
+        taken = place.outside.record.snapshot()
+        place.until(lambda: len(place.outside.record.snapshot()) > len(taken) + 5)  # the buses go on
+        assert len(list(fds.iterdir())) - before <= CONNECTIONS + 64  # what is accepted in one go
+        # who never ends the request is let go, though the other side holds on
+        place.until(lambda: len(list(fds.iterdir())) - before < 20)
+    finally:
+        for one in flood:
+            one.close()
+    place.until(lambda: place.client().get("/healthz").status == 200)
+
+
+def test_a_history_that_cannot_be_read_costs_a_chart_and_no_more(tmp_path: Path) -> None:
+    with station_with_page(tmp_path) as place:
+        (tmp_path / "data" / "history.db").mkdir(parents=True)
+        place.start()
+        client = place.client()
+        answer = client.get("/api/history?sensor=ph1&quantity=ph&from=1&points=100")
+        assert answer.status == 503
+        assert "history" in answer.json["error"]
+        assert client.get("/api/now").status == 200
+        assert client.get("/api/history?sensor=ph1&quantity=ph").status == 200
+        place.stop()
+        assert "Traceback" not in place.tail()
+
+
+def test_the_demo_takes_another_port_when_its_own_is_taken() -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind(("127.0.0.1", 8080))
+            holder.listen()
+        except OSError:
+            pass  # somebody else holds it, which is as good
+        command = [sys.executable, "-m", "gateway.cli", "demo", "--seconds", "5"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "port 8080 is taken" in done.stdout
+    assert re.search(r"page: http://127\.0\.0\.1:(?!8080)\d+", done.stdout)
+    assert re.search(r"code to set one on the page is [0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}", done.stdout)
 
 
 # ── the first start, and guessing ──

@@ -27,7 +27,7 @@ POINTS, MOST_POINTS = 600, 2000
 GAP_CYCLES = 2.5
 TAIL = 60_000
 BUSY_S = 20.0
-KEPT = 64
+KEPT = 12
 WAITING = 8
 """Questions that may wait for the thread; what comes beyond is told to try again."""
 MARKS = (
@@ -87,8 +87,10 @@ async def _in_turn(ask: Ask, job: Any) -> Any:
                 settled = await asyncio.to_thread(history.settled_seq)
                 records = await ask.site.station.journal.after(settled, TAIL)
                 return await asyncio.to_thread(lambda: job(history.chapter_of(records)))
-    except TimeoutError:
+    except TimeoutError:  # which is an OSError as well
         raise Bad(503, "the past takes too long", "ask for less, or try again", 10) from None
+    except OSError as e:
+        raise Bad(503, e.strerror or str(e), "see `suuaba doctor`", 60) from None
     finally:
         desk.waiting -= 1
 

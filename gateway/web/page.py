@@ -36,6 +36,8 @@ ROLL_EVERY_S = 1800.0
 ROLL_PAUSE_S = 0.2
 LEAVE_S = 1.0
 CONNECTIONS = 256
+FIRST_REQUEST_S, LOOK_EVERY_S = 15.0, 5.0
+"""aiohttp has no deadline for the head of a request."""
 
 
 class Site:
@@ -83,6 +85,7 @@ class Page:
         self.listening = asyncio.Event()
         self._any_port = any_port
         self._say = say
+        self._began_s: dict[asyncio.Protocol, float] = {}
         self._assets: dict[str, assets.Asset] = {}
 
     async def run(self) -> None:
@@ -93,21 +96,25 @@ class Page:
         site.boot = site.station.clock.stamp().boot
         try:
             await site.password.open()
-        except OSError as e:
-            log.error("web: the password cannot be read: %s; nobody can sign in", e.strerror)
+        except (OSError, ValueError) as e:
+            log.error("web: the password cannot be read: %s; nobody can sign in", e)
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=LEAVE_S, keepalive_timeout=30.0)
         await runner.setup()
+        server: asyncio.Server | None = None
         try:
-            await self._listen(runner)
-            self._tell()
+            server = await self._listen(runner)
+            self._tell(server)
             async with asyncio.TaskGroup() as group:
                 group.create_task(site.stream.run(site), name="web.stream")
                 group.create_task(self._roll(), name="web.history")
+                group.create_task(self._look_after(), name="web.connections")
         finally:
             site.ending.set()
             self.listening.clear()
             for client in site.stream.clients:
                 client.woken.set()
+            if server is not None:
+                server.close()
             await runner.cleanup()
             await asyncio.to_thread(site.history.close)
 
@@ -160,15 +167,39 @@ class Page:
             response = reply({"error": e.reason, "hint": "see /api/openapi.json"}, e.status, _allow(e))
         return response
 
-    async def _listen(self, runner: web.AppRunner) -> None:
+    def _connection(self, runner: web.AppRunner) -> asyncio.Protocol:
+        """A new connection; beyond the limit it is cut, for each takes a file of those the journal needs."""
+        server = runner.server
+        if server is None or len(server.connections) >= CONNECTIONS:
+            return _Cut()
+        connection: asyncio.Protocol = server()
+        self._began_s[connection] = asyncio.get_running_loop().time()
+        return connection
+
+    async def _look_after(self) -> None:
+        """Let go of connections that never come to the end of their first request."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for connection, began_s in list(self._began_s.items()):
+                waits = getattr(connection, "_current_request", self) is None
+                waits = waits and getattr(connection, "_keepalive_handle", self) is None
+                transport = getattr(connection, "transport", None)
+                if loop.time() - began_s > FIRST_REQUEST_S:
+                    if waits and transport is not None:
+                        transport.abort()
+                    if transport is None or not waits:
+                        del self._began_s[connection]
+
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
         wanted = self.site.station.config.web
         host, port = wanted.listen if wanted is not None else ("127.0.0.1", 8080)
         pause_s, said = FIRST_PAUSE_S, False
         while True:
             try:
-                tcp = web.TCPSite(runner, host, port, backlog=64)
-                await tcp.start()
-                break
+                return await asyncio.get_running_loop().create_server(
+                    lambda: self._connection(runner), host or None, port, backlog=64
+                )
             except OSError as e:
                 if self._any_port and e.errno == errno.EADDRINUSE and port:
                     if self._say:
@@ -180,12 +211,12 @@ class Page:
                     said = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        address = runner.addresses[0]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104  a comparison
-        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{address[1]}"
-        self.listening.set()
 
-    def _tell(self) -> None:
+    def _tell(self, server: asyncio.Server) -> None:
+        host, port = server.sockets[0].getsockname()[:2]
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  a comparison
+        self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+        self.listening.set()
         code = self.site.password.code
         lines = [f"page: {self.url}"]
         if code:
@@ -214,6 +245,14 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.pop("Server", None)
     if not request.path.startswith("/static/"):
         response.headers.setdefault("Cache-Control", "no-store")
+
+
+class _Cut(asyncio.Protocol):
+    """A connection that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
 
 
 def _allow(e: web.HTTPException) -> dict[str, str]:
