@@ -583,8 +583,11 @@ def live(steps: Sequence[Step], seed: int) -> tuple[Story, Counter[str]]:
                 continue
             if story.boot == "boot0":  # before the first that is known of it there is nothing
                 first["boot0"] = min(slot for boot, slot in sure if boot == "boot0")
-            for slot in range(first[story.boot], int(latest.mono_ms // 10_000) + 1):
-                sure.setdefault((story.boot, slot), "not_running")
+            heard = max((slot for boot, slot in sure if boot == story.boot), default=-1)
+            ran_until = latest.mono_ms // 10_000  # an hour may have been told behind what was not said
+            for slot in range(first[story.boot], ran_until + 1):
+                untold = heard < slot < ran_until
+                sure.setdefault((story.boot, slot), "untold" if untold else "not_running")
             told.update(sure)
             dark_from_ms = (latest.mono_ms // 10_000 + 1) * 10_000 + story.offset_ms
             story.reboot(off_s=size * 60.0, up_s=chance.random() * 30)

@@ -40,6 +40,8 @@ LONG: dict[str, dict[str, Any]] = {
     "soak": {"minutes": 10, "outage_s": 60},
     "backlog": {"hours": 24.0},
 }
+FIRST = ("crash", "soak", "bus", "clock", "backlog", "promises", "load", "wire")
+"""What is looked at first, should the time not be enough for all."""
 CALLS = {"soak": "soak"}
 """Where the part's function has another name than `run`."""
 ONE = "import importlib, json, sys; part = importlib.import_module('tests.bench.' + sys.argv[1]);\
@@ -52,6 +54,7 @@ def main(wanted: list[str]) -> int:
     parts = [
         module.name for module in pkgutil.iter_modules(tests.bench.__path__) if module.name != "__main__"
     ]
+    parts.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     long = "long" in wanted
     wanted = [name for name in wanted if name != "long"] or (sorted(LONG) if long else parts)
     unknown = set(wanted) - set(parts)
@@ -63,6 +66,9 @@ def main(wanted: list[str]) -> int:
     for name in wanted:
         part_s = time.monotonic()
         within_s = None if long else min(PART_S, began_s + ALL_S - part_s)
+        if within_s is not None and within_s <= 0:
+            wrong.append(f"{name}: no time left")
+            continue
         try:
             some = _part(name, LONG if long else SHORT, within_s)
         except subprocess.TimeoutExpired:
