@@ -26,7 +26,7 @@ from gateway.clock import Clock
 from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Stamp, Value
 from gateway.qc_spike import spike_folds
-from gateway.station import _averages, watch
+from gateway.station_parts import average_folds, watch
 
 TEN_MS = 1_795_428_000_000
 """2026-11-23 10:00 UTC."""
@@ -608,8 +608,8 @@ def test_the_station_makes_what_its_sinks_ask_for(tmp_path: Path) -> None:
     assert made._lengths_s == [60, 86400]
     assert made._zone == BISHKEK
     assert made._every_s == {sensor.id: sensor.every_s for sensor in asked.sensors}
-    assert [fold.name for fold in _averages(asked)] == ["averages"]
-    assert _averages(station(tmp_path, ('"average:1 min", ', ""))) == []
+    assert [fold.name for fold in average_folds(asked)] == ["averages"]
+    assert average_folds(station(tmp_path, ('"average:1 min", ', ""))) == []
 
 
 def test_a_reading_waits_for_its_verdict_where_spikes_are_looked_for(tmp_path: Path) -> None:
