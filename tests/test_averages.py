@@ -26,7 +26,8 @@ from gateway.clock import Clock
 from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Stamp, Value
 from gateway.qc_spike import spike_folds
-from gateway.station_parts import average_folds, watch
+from gateway.station import watch
+from gateway.station_parts import average_folds
 
 TEN_MS = 1_795_428_000_000
 """2026-11-23 10:00 UTC."""
