@@ -5,6 +5,7 @@ A key keeps its name; only where a value is turned into a unit does the field sa
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -231,6 +232,16 @@ class Influxdb(Part):
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
 
 
+def _names(given: Any) -> tuple[str, ...]:
+    ways = 'write a list such as ["station.example.kg"]'
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"{shown(given)} is no list of names; {ways}")
+    for name in given:
+        if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", name):
+            raise ValueError(f"{shown(name)} is no name of a machine; {ways}, without http:// and port")
+    return tuple(given)
+
+
 class Web(Part):
     """[web]"""
 
@@ -238,7 +249,7 @@ class Web(Part):
     password: Secret | None = None
     """The technicians', plain or as an Argon2 hash; without it the first start prints a code to set one
     with."""
-    names: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")], ...] = ()
+    names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     """Names under which the page is opened, beside the machine's own: a request for another is refused."""
 
 

@@ -190,7 +190,8 @@ def test_the_documented_keys_of_every_section(tmp_path: Path) -> None:
     text = text.replace("# echo", "echo").replace("# data", "data").replace("# pin", "pin")
     for key in ("spike", "attenuated", "gap", "climatology", "over"):
         text = text.replace(f"# {key}", key)
-    text += '[web]\nlisten = "0.0.0.0:8080"\npassword = { env = "WEB" }\n'
+    text = text.replace('# password = { file = "web.password" }', 'password = { env = "WEB" }')
+    text = text.replace("# names =", "names =")
     file = write(tmp_path, text, mqtt__password="a", influxdb__token="b", sim__pin="1234")
     station = load(file, environment={"WEB": "c"})
     assert station.data == Path("/var/lib/suuaba")
@@ -209,6 +210,7 @@ def test_the_documented_keys_of_every_section(tmp_path: Path) -> None:
     assert quiet is not None
     assert (quiet.from_min, quiet.to_min, quiet.unless) == (22 * 60, 7 * 60, "critical")
     assert station.web is not None
+    assert station.web.names == ("station.example.kg",)
     assert station.web.listen == ("0.0.0.0", 8080)  # noqa: S104  what the file says
 
 
@@ -380,6 +382,15 @@ def test_what_this_version_does_not_do_yet_is_said(tmp_path: Path) -> None:
             "so HTTP 200 counts as taken"
         ),
     ]
+
+
+@pytest.mark.parametrize("names", ['"a.kg"', '["http://a.kg"]', "[1]", '["a b"]', '["a.kg:80"]'])
+def test_names_of_the_page_that_are_none(tmp_path: Path, names: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        read(tmp_path, HEAD + RIVER + f"[web]\nnames = {names}\n")
+    [line] = wrong.value.lines
+    assert line.startswith("station.toml: web.names: ")
+    assert "station.example.kg" in line
 
 
 # ── time zones ──
