@@ -200,12 +200,19 @@ def _event_line(clock: str, event: Event) -> str:
         case "alarm":
             value = f" at {detail['value']:g} {detail['unit']}" if detail.get("value") is not None else ""
             return f"{clock}  ALARM {detail['rule']}: {detail['from']} → {detail['to']}{value}"
-        case "notify":
+        case "identified":
+            words = [str(detail[key]) for key in ("model", "serial", "version", "firmware") if key in detail]
+            return f"{clock}  found {detail['sensor']:6} {', '.join(words)}"
+        case what if what in QUIET:
             return ""
         case "sms":
             return f"{clock}  sms   {detail['id']}: {detail['state']}"
         case _:
             return f"{clock}  event {event.what} {json.dumps(detail, ensure_ascii=False)[:100]}"
+
+
+QUIET = {"notify", "started", "stopped", "configuration", "chain_key", "chain_head", "missed", "ledger"}
+"""Events that a demo does not show; `suuaba export --what events` has them."""
 
 
 def _to_stderr(text: str) -> None:
