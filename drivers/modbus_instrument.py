@@ -227,7 +227,7 @@ class ModbusInstrument:
             except (NoAnswer, RequestRefused) as e:
                 trouble = e
                 continue
-            found[entry.name] = _text(entry, answer[2:])
+            found[entry.name] = identity_text(entry, answer[2:])
         if trouble is not None and not found:
             raise trouble
         return found
@@ -323,7 +323,7 @@ class ModbusInstrument:
 # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _text(entry: Identity, data: bytes) -> str:
+def identity_text(entry: Identity, data: bytes) -> str:
     """An identity register in words."""
     if entry.format == "version":
         return f"{data[0]}.{data[1]:02d}"

@@ -197,6 +197,13 @@ class Block(Part):
     count: Annotated[int, _says("1 to 125 registers", ge=1, le=125)]
 
 
+class Tells(Part):
+    """What an identity must hold where the instrument is of this model."""
+
+    text: Annotated[str, _says("characters that only this model has there", min_length=1, max_length=40)]
+    at: Annotated[int | None, _says("their place, counted from 0; left out: anywhere", ge=0, le=127)] = None
+
+
 class Identity(Part):
     """Something the instrument knows about itself."""
 
@@ -210,6 +217,7 @@ class Identity(Part):
         _says('ascii, version (two bytes: 1 7 is "1.07"), hex, uint16, uint32 or float32'),
     ]
     order: _Order = "ABCD"
+    tells: Annotated[Tells | None, _says('what in it names the model: { at = 2, text = "43" }')] = None
 
 
 class Clean(Part):
@@ -307,6 +315,7 @@ class Profile(Part):
     start: Annotated[list[Step], _says("steps, once after power-up", max_length=16)] = []
     before: Annotated[list[Step], _says("steps, before every reading", max_length=16)] = []
     not_ready: NotReadyRule | None = None
+    silent: Annotated[bool, _says("true: it says nothing where others send an exception")] = False
     identify: Annotated[list[Identity], Field(max_length=16)] = []
     clean: Clean | None = None
     setting: Annotated[list[Setting], Field(max_length=8)] = []

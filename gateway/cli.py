@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="the findings as one JSON object")
     doctor.set_defaults(do=_doctor)
 
+    scan = verbs.add_parser("scan", help="what hangs on which port; only reads; says what is wrong, and why")
+    _scan_words(scan)
+    scan.add_argument("--json", action="store_true", help="one JSON object, for suuaba init --from")
+    scan.add_argument("--stream", action="store_true", help="JSON lines: progress, then the report")
+    scan.set_defaults(do=_scan)
+
     retry = verbs.add_parser("retry", help="offer a sink again what it refused, after the cause is mended")
     _station(retry)
     retry.add_argument("sink", metavar="SINK", nargs="?", default="", help="mqtt or influxdb (default: both)")
@@ -228,6 +234,38 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     job = doctor(arguments.station, print, json=arguments.json, progress=sys.stderr.isatty())
     return _drive(job)
+
+
+def _scan_words(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--port",
+        action="append",
+        default=[],
+        metavar="PORT",
+        help="only this one; can be repeated; also tcp://",
+    )
+    add("--ports-from", type=Path, metavar="FOLDER", help="the ports that this folder has links to")
+    add("--tcp", action="append", default=[], metavar="HOST[:PORT]", help="Modbus TCP (port 502)")
+    add("--quick", action="store_true", help="only factory settings and likely addresses")
+    add("--language", default="en", help="of the findings: ky, ru, en")
+
+
+def _ports(arguments: argparse.Namespace) -> list[str]:
+    hosts = [host if ":" in host else f"{host}:502" for host in arguments.tcp]
+    return [*arguments.port, *(f"tcp://{host}" for host in hosts)]
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    from gateway.scan import command
+
+    job = command(
+        _ports(arguments), arguments.ports_from, lambda line: print(line, flush=True), json=arguments.json,
+        progress=sys.stderr.isatty(), quick=arguments.quick, stream=arguments.stream,
+        language=arguments.language,
+    )  # fmt: skip
+    code, _ = asyncio.run(job)
+    return code
 
 
 def _retry(arguments: argparse.Namespace) -> int:

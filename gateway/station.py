@@ -42,6 +42,7 @@ from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
+from gateway.scan_verb import scan_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
 from gateway.station_parts import Beat, average_folds, bus, health
@@ -119,6 +120,7 @@ class Station:
             "status": self._status,
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
+            "scan": scan_verb(),
         }
         """What the running service does for the command line (gateway.control)."""
         self.page = self._page(say)

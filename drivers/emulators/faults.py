@@ -35,11 +35,15 @@ KINDS: dict[str, tuple[str, str, float]] = {
     "late": ("the answer comes after the reader has given up", "delay in s", 1.5),
     "exception": ("a Modbus exception instead of the answer", "exception code", 6),
     "echo": ("the adapter hears itself: what was sent comes back first", "", 0),
+    "swapped": ("A and B are exchanged: nobody understands; a 00 comes for each request", "", 0),
+    "floating": ("a line without bias: rubbish after each request, at any rate", "most bytes", 6),
     "unplug": ("the port disappears, and comes back at the end of the window", "", 0),
 }
-_READABLE = frozenset({"dribble", "noise", "stray", "echo"})  # the numbers still reach a careful reader
+_READABLE = frozenset(
+    {"dribble", "noise", "stray", "echo", "floating"}
+)  # the numbers still reach a careful reader
 _WINDOW_ONLY = frozenset({"dead", "unplug"})
-_NOT_ON_ANSWERS = frozenset({"dead", "echo", "unplug"})
+_NOT_ON_ANSWERS = frozenset({"dead", "echo", "swapped", "floating", "unplug"})
 
 _TEXT = re.compile(r"(?P<kind>[a-z-]+)(?:=(?P<amount>[^:@]*))?:(?P<target>[^@:]+)(?P<when>(?:@[^@]*)*)")
 FAULTS_LIMIT = 1000
@@ -138,6 +142,17 @@ class Faults:
             if any(self._hits(p, name, port, now_s, "echo") for name in names) and self._chance(p):
                 return True
         return False
+
+    def swapped(self, port: str, names: tuple[str, ...], now_s: float) -> bool:
+        """Whether A and B of this port, or of an instrument on it, are exchanged."""
+        return any(self._hits(p, name, port, now_s, "swapped") for p in self._planted for name in names)
+
+    def floats(self, port: str, names: tuple[str, ...], now_s: float) -> bytes:
+        """What a line without bias makes of the turn-around after a request."""
+        for p in self._planted:
+            if any(self._hits(p, name, port, now_s, "floating") for name in names) and self._chance(p):
+                return p.rng.randbytes(p.rng.randint(3, max(3, int(p.fault.size()))))
+        return b""
 
     def unplugs(self, port: str) -> list[Fault]:
         """When this port is pulled out and put back."""

@@ -66,6 +66,7 @@ class PtyPort:
         self.wire = Wire(
             emulators, self._write, name=self.name, line=line or Line(), timed=timed, faults=faults,
             record=record, echo=echo, half_duplex=half_duplex, turnaround_s=turnaround_s,
+            noise=self._write_anyhow,
         )  # fmt: skip
         self.link_path = str(link_path) if link_path else ""
         self._check_line = check_line
@@ -155,11 +156,15 @@ class PtyPort:
             return
         if self._check_line and not self._line_fits():
             self.wire.counts.wrong_line_bytes += len(data)
+            self.wire.misheard(data)
             return
         self.wire.from_host(data)
 
     def _write(self, data: bytes) -> int:
-        if not self._open or (self._check_line and not self._line_fits()):
+        return 0 if self._check_line and not self._line_fits() else self._write_anyhow(data)
+
+    def _write_anyhow(self, data: bytes) -> int:
+        if not self._open:
             return 0
         try:
             return os.write(self._master, data)

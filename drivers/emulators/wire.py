@@ -67,7 +67,8 @@ class Wire:
 
     `write` hands bytes to the host and gives how many it took. `turnaround_s` is the least time between the
     end of a request and an answer. `zero_s` is the loop time that the instruments call 0. `collide` is False
-    where a network keeps the answers apart.
+    where a network keeps the answers apart. `noise` hands over what the line itself says, which the host
+    hears at whatever rate it listens.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Wire:
         half_duplex: bool | None = None,
         collide: bool = True,
         turnaround_s: float = 0.0,
+        noise: Callable[[bytes], int] | None = None,
     ) -> None:
         self.emulators = tuple(emulators)
         self.name = name
@@ -94,6 +96,7 @@ class Wire:
         self.counts = Counts()
         self.zero_s = 0.0
         self._write = write
+        self._noise = noise or write
         self._names = tuple(e.name for e in self.emulators)
         self._echo = echo
         self._half_duplex = len(self.emulators) > 1 if half_duplex is None else half_duplex
@@ -159,15 +162,34 @@ class Wire:
         """Let every instrument hear what has arrived, and put their answers on the wire."""
         now_s = at_s - self.zero_s
         self._turn += 1
-        put = []
-        if self._echo or self.faults.echoes(self.name, self._names, now_s):
-            put.append(self._put("", Answer(data), at_s, Treated(((0.0, data),), faults=("echo",))))
+        put = self._line_says(data, at_s)
+        if self.faults.swapped(self.name, self._names, now_s):
+            for sending in put:
+                self._next(sending)
+            return
         for emulator in self.emulators:
             if not self.faults.dead(emulator.name, self.name, now_s):
                 put += [self._answer(emulator.name, answer, at_s) for answer in emulator.feed(data, now_s)]
         for sending in put:  # only now: who answers the same bytes must meet before the first is through
             self._next(sending)
         self._rearm()
+
+    def misheard(self, data: bytes) -> None:
+        """Take what the host sent with other settings: noise to the instruments, but not to the adapter."""
+        for sending in self._line_says(data, asyncio.get_running_loop().time()):
+            self._next(sending)
+
+    def _line_says(self, data: bytes, at_s: float) -> list[_Sending]:
+        """What adapter and line make of the host's bytes: echo, swapped wires, a line without bias."""
+        now_s = at_s - self.zero_s
+        put = []
+        if self._echo or self.faults.echoes(self.name, self._names, now_s):
+            put.append(self._put("", Answer(data), at_s, Treated(((0.0, data),), faults=("echo",))))
+        if self.faults.swapped(self.name, self._names, now_s):
+            put.append(self._put("", Answer(b"\0"), at_s, Treated(((0.0, b"\0"),), faults=("swapped",))))
+        elif rubbish := self.faults.floats(self.name, self._names, now_s):
+            put.append(self._put("", Answer(rubbish), at_s, Treated(((0.0, rubbish),), faults=("floating",))))
+        return put
 
     def _speak(self) -> None:
         at_s = asyncio.get_running_loop().time()
@@ -177,7 +199,8 @@ class Wire:
             due_s = emulator.due_s(now_s)
             if due_s is not None and due_s <= now_s:
                 for answer in emulator.speak(now_s):
-                    if not self.faults.dead(emulator.name, self.name, now_s):
+                    gone = self.faults.swapped(self.name, self._names, now_s)
+                    if not gone and not self.faults.dead(emulator.name, self.name, now_s):
                         self._turn += 1
                         self._next(self._answer(emulator.name, answer, at_s))
         self._rearm(at_s + SPEAK_AGAIN_S)
@@ -260,7 +283,7 @@ class Wire:
                 self._later(at_s, lambda: self._next(sending))
                 return
             piece = bytes(sending.data[sending.done : end])
-            taken = self._write(piece)
+            taken = (self._write if sending.name else self._noise)(piece)
             self._known_until_s = max(self._known_until_s, at_s)
             sending.done, sending.step = end, sending.step + 1
             if taken < len(piece):

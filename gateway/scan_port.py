@@ -1,0 +1,321 @@
+"""One port, from listening to a diagnosis: what `suuaba scan` does on each, all ports side by side.
+
+listen        a stream names its instrument
+factory       each model's factory settings: some ten seconds
+sweep         where a Modbus unit answered: all addresses at those settings; where none did: the likely
+              addresses at all settings, then all at the likeliest
+name          each unit's identification, else whether its registers make sense
+look closer   each unit is asked the same ten times: does it always answer?
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from drivers import catalogue
+from drivers.base import PortLost
+from drivers.link import Line
+from gateway.scan_diagnose import LEAST, TRIES, Unit, diagnose
+from gateway.scan_listen import Heard, another_master, recognise
+from gateway.scan_probe import Kind, Match, best, factory, hellos, lines, match, questions
+from gateway.scan_result import Found, PortReport, Problem
+from gateway.scan_wire import Came, Wire
+
+LISTEN_S = 2.8
+"""A Plantower in steady air speaks every 2.3 s."""
+LISTEN_ELSE_S = 1.3
+NEAR = (*range(1, 33), 40, 50, 60, 100, 247)
+LIKELY = (*range(1, 11), 20, 40)
+"""Addresses tried at every setting where nothing has answered yet."""
+NEAR_S, FAR_S, AGAIN_S = 0.3, 0.15, 0.5
+AGAIN = 6
+LINGER_S = 0.05
+
+Told = Callable[["PortScan"], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How far a scan goes. `quick`: only the likely addresses."""
+
+    quick: bool = False
+    kinds: Sequence[Kind] = ()
+
+
+class PortScan:
+    """The scan of one port. `report` fills while `run` goes on, and stands as it is when that is
+    cancelled.
+    """
+
+    def __init__(self, port: str, wish: Wish, told: Told = lambda _: None) -> None:
+        self.port = port
+        self.report = PortReport(port=port)
+        self.doing = "waiting"
+        self.done_s, self.left_s = 0.0, 40.0
+        """Estimates, for a progress bar."""
+        self.wire = Wire(port)
+        self.units: dict[int, Unit] = {}
+        self._wish, self._told = wish, told
+        self._kinds = wish.kinds
+        self._hellos = hellos(self._kinds)
+        self._at_s = 0.0
+        self._at: tuple[Line, set[int]] | None = None
+        """The settings at which Modbus units answered, and their addresses."""
+
+    async def run(self) -> PortReport:
+        """Scan. Ends early, with what it has found, when it is cancelled or the port goes."""
+        self._at_s = asyncio.get_running_loop().time()
+        try:
+            await self._run()
+        except PortLost as e:
+            code = "lost" if self.report.asked or self.wire.evidence.asked else "closed"
+            self.report.problems.append(Problem(code=code, port=self.port, seen=str(e)))
+            self.report.state = "closed"
+        except asyncio.CancelledError:
+            self._finish()
+            if not self.report.instruments:
+                self.report.state = "broken off"
+            raise
+        finally:
+            self.wire.close()
+        self._finish()
+        self.left_s = 0.0
+        self._say("done")
+        return self.report
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self) -> None:
+        await self.wire.set(Line(9600, "8N1"))
+        if await self._listen(LISTEN_S):
+            return
+        await self._factory()
+        if self.report.instruments or self.report.state == "modem":
+            return
+        if self._at is None and not self._wish.quick:
+            await self._everywhere()
+        if self._at is not None:
+            line, found = self._at
+            await self.wire.set(line)
+            left = [n for n in range(1, 248) if n not in found]
+            near = [n for n in left if n in NEAR]
+            await self._sweep(near, NEAR_S)
+            if not self._wish.quick:
+                await self._sweep([n for n in left if n not in NEAR], FAR_S)
+            for unit in sorted(found):
+                await self._name(unit)
+
+    async def _listen(self, seconds: float) -> bool:
+        """Whether somebody speaks by himself: an instrument, or another master."""
+        line = self.wire.link.line
+        self._say(f"listening at {line.baudrate} {line.format}")
+        heard = await self.wire.listen(seconds, recognise)
+        known = recognise(heard)
+        if known is not None:
+            self._found(known, line)
+        elif another_master(heard):
+            self.report.problems.append(Problem(code="master", port=self.port, seen=heard[:16].hex(" ")))
+            self.report.state = "trouble"
+        elif len(heard) > 2:  # a stream at other settings, or noise
+            for other in lines(self._kinds):
+                if other.baudrate == line.baudrate:
+                    continue
+                await self.wire.set(other)
+                heard = await self.wire.listen(LISTEN_ELSE_S, recognise)
+                known = recognise(heard)
+                if known is not None:
+                    self._found(known, other)
+                    return True
+            await self.wire.set(line)
+            return False
+        return known is not None or self.report.state == "trouble"
+
+    async def _factory(self) -> None:
+        """Ask each model at the settings it leaves the factory with."""
+        for line in self._lines():
+            asked, some = questions(line), factory(self._kinds, line)
+            if not asked and not some:
+                continue
+            await self.wire.set(line)
+            for question in asked:
+                self._say(f"asking for {question.name} at {line.baudrate}")
+                known = await self.wire.question(question)
+                if isinstance(known, Heard):
+                    self._found(known, line)
+                    return
+            for unit, pdu, wait_s in some:
+                self._say(f"asking at {line.baudrate} {line.format}, address {unit}")
+                if self._at is None or unit not in self._at[1]:
+                    await self._knock(unit, pdu, wait_s)
+            if self._at is not None:
+                return
+
+    def _lines(self) -> Iterable[Line]:
+        return lines(self._kinds) if self.wire.link.is_serial else (Line(9600, "8N1"),)
+
+    async def _knock(self, unit: int, pdu: bytes, wait_s: float) -> bool:
+        """Whether somebody at this address answers a request, be it at the sixth time or by an exception."""
+        came = await self._asked(unit, pdu, wait_s)
+        if came.is_garbled and came.late is None and not self._is_noise():
+            seen = self.units.setdefault(unit, Unit())
+            for _ in range(AGAIN):
+                came = await self._asked(unit, pdu, AGAIN_S)
+                if came.answer is not None:
+                    break
+                seen.asked += 1
+                seen.garbled += came.is_garbled
+                seen.sample = came.raw[:16] or seen.sample
+        return came.answer is not None
+
+    async def _asked(self, unit: int, pdu: bytes, wait_s: float) -> Came:
+        came = await self.wire.ask(unit, pdu, wait_s)
+        if came.answer is not None:
+            self._here(unit)
+        if came.late is not None and 1 <= came.late <= 247:
+            self._here(came.late)
+        return came
+
+    def _here(self, unit: int) -> None:
+        if self._at is None:
+            self._at = self.wire.link.line, set()
+        if self._at[0] == self.wire.link.line:
+            self._at[1].add(unit)
+
+    def _is_noise(self) -> bool:
+        """Rubbish came upon so many questions that it says nothing about this address."""
+        evidence = self.wire.evidence
+        return evidence.rubbish > 3 and evidence.rubbish > 0.5 * evidence.asked
+
+    async def _sweep(self, units: Sequence[int], wait_s: float) -> None:
+        line = self.wire.link.line
+        each_s = len(self._hellos) * (wait_s + 0.01)
+        for number, unit in enumerate(units):
+            self.left_s = (len(units) - number) * each_s
+            if wait_s == NEAR_S and not self._wish.quick:
+                self.left_s += 210 * len(self._hellos) * (FAR_S + 0.01)
+            self._say(f"address {unit} at {line.baudrate} {line.format}")
+            if self._at is not None and unit in self._at[1]:
+                continue
+            for pdu in self._hellos:
+                if await self._knock(unit, pdu, wait_s):
+                    break
+
+    async def _everywhere(self) -> None:
+        """Nothing has answered: likely addresses at all settings, then all addresses at the likeliest."""
+        for line in self._lines():
+            await self.wire.set(line)
+            await self._sweep(LIKELY, FAR_S if line.baudrate > 4800 else NEAR_S)
+            if self._at is not None:
+                return
+        if not self._is_noise() and not any(unit.garbled for unit in self.units.values()):
+            await self.wire.set(next(iter(self._lines())))
+            await self._sweep([n for n in range(1, 248) if n not in LIKELY], FAR_S)
+
+    async def _name(self, unit: int) -> None:
+        """Find out which model answers at an address, and whether it always answers."""
+        line = self.wire.link.line
+        self._say(f"naming address {unit}")
+        answers: dict[bytes, bytes | None] = {}
+        matches: list[Match] = []
+        near = sorted(self._kinds, key=lambda kind: (kind.line != line, kind.profile.address != unit))
+        for kind in near:
+            for pdu in dict.fromkeys((*(pdu for pdu, _ in kind.identify), *kind.plan)):
+                if pdu not in answers:
+                    answers[pdu] = await self._surely(unit, pdu)
+                if answers[pdu] is None and pdu in kind.plan:
+                    break
+            fits = match(kind, answers, line, unit)
+            if fits is not None:
+                matches.append(fits)
+                if fits.sure:
+                    break
+        first, others = best(matches)
+        good = [pdu for pdu, answer in answers.items() if answer is not None]
+        await self._closer(unit, good[0] if good else self._hellos[-1])
+        if first is None:
+            if self.units[unit].good:
+                self.report.problems.append(Problem(code="unknown", port=self.port, about=str(unit)))
+            return
+        self._add(
+            Found(
+                port=self.port, baudrate=line.baudrate, format=line.format, framing=self.wire.link.framing,
+                echo=self._echoes(), model=first.kind.model,
+                title=f"{first.kind.profile.maker} {first.kind.profile.title}",
+                medium=first.kind.profile.medium, address=unit, shares_bus=True, sure=not others,
+                others=others, identity=first.identity, values=first.values, after_s=self._since_s(),
+            )
+        )  # fmt: skip
+
+    async def _surely(self, unit: int, pdu: bytes) -> bytes | None:
+        """A unit's answer to one request; asked again where it came garbled, or not at all once."""
+        for _ in range(3):
+            came = await self._asked(unit, pdu, NEAR_S)
+            if came.answer is not None:
+                return None if came.refused else came.answer
+            if not came.raw and self.wire.evidence.stray + self.wire.evidence.rubbish == 0:
+                return None
+        return None
+
+    async def _closer(self, unit: int, pdu: bytes) -> None:
+        seen = self.units[unit] = Unit()
+        for _ in range(TRIES):
+            came = await self.wire.ask(unit, pdu, NEAR_S, linger_s=LINGER_S)
+            seen.asked += 1
+            if came.answer is None:
+                seen.garbled += came.is_garbled
+                seen.sample = came.raw[:16] or seen.sample
+            else:
+                seen.good += 1
+                rest = came.raw[len(came.answer) + 4 :]
+                seen.double += len(rest) >= LEAST and rest[:1] == bytes((unit,)) and came.raw[:1] == rest[:1]
+
+    def _found(self, known: Heard, line: Line) -> None:
+        if known.model == "modem":
+            self.report.state = "modem"
+            self.report.problems.append(Problem(code="modem", port=self.port))
+            return
+        title, medium = ("", "")
+        if known.model:
+            model = catalogue.find(known.model)
+            title, medium = model.title, model.medium or ""
+        self._add(
+            Found(
+                port=self.port, baudrate=line.baudrate, format=line.format, model=known.model, title=title,
+                medium=medium, identity=known.identity, values=known.values, after_s=self._since_s(),
+            )
+        )  # fmt: skip
+
+    def _add(self, found: Found) -> None:
+        self.report.instruments.append(found)
+        self._say(f"found {found.model or 'an instrument that no driver knows'}")
+
+    def _echoes(self) -> bool:
+        evidence = self.wire.evidence
+        return evidence.asked >= LEAST and evidence.echoed > 0.5 * evidence.asked
+
+    def _finish(self) -> None:
+        self.report.asked = self.wire.evidence.asked
+        self.report.seconds = round(self._since_s(), 1)
+        is_found = bool(self.report.instruments) or self.report.state == "modem"
+        known = {problem.code for problem in self.report.problems}
+        if not known & {"modem", "master", "closed", "lost"} and self.wire.evidence.asked:
+            self.report.problems += diagnose(self.port, self.wire.evidence, self.units, found=is_found)
+        if self.report.instruments:
+            self.report.state = "found"
+        elif self.report.state == "silent" and {p.code for p in self.report.problems} - {"nothing"}:
+            self.report.state = "trouble"
+
+    def _since_s(self) -> float:
+        return round(asyncio.get_running_loop().time() - self._at_s, 2)
+
+    def _say(self, doing: str) -> None:
+        self.doing = doing
+        self.done_s = self._since_s()
+        self._told(self)
+
+
+def busy(port: str, by: str) -> PortReport:
+    """The report of a port that somebody has: it is left alone."""
+    return PortReport(port=port, state="held", problems=[Problem(code="held", port=port, about=by)])
