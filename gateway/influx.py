@@ -11,6 +11,9 @@ right to the millisecond. Events therefore go in a request of their own with pre
 
     event,station=kanysh-kyia-1 what="clock_step",detail="{\\"step_ms\\":412}",seq=18231i 1795428000000018231
 
+What dashboards ask for stands as fields of its own too: an alarm's rule, state, quantity, priority, value and
+limit, and in `started` the station's name, latitude and longitude.
+
 An average stands at its window's start, as `GROUP BY time(1m)` puts its own, so that both lie on each other:
 
     water_1min,station=kyia-1,sensor=ph1 ph=7.1,ph_min=7.0,ph_max=7.2,ph_n=6i,ph_of=6i,ph_flag=1i,revision=0i

@@ -93,6 +93,11 @@ class Lines:
         if event.what == "alarm":
             known = {"rule": "rule", "state": "to", "quantity": "quantity", "priority": "priority"}
             fields += [f"{name}={_string(str(detail[key]))}" for name, key in known.items() if key in detail]
+            fields += _numbers(detail, value=1e300, limit=1e300)
+        elif event.what == "started":
+            fields += _numbers(detail, latitude=90.0, longitude=180.0)
+            if isinstance(detail.get("name"), str):
+                fields.append(f"name={_string(detail['name'][:200])}")
         line = f"{head} {','.join(fields)} {event.at.utc_ms * 1_000_000 + seq % 1_000_000}"
         return f"{line}\n{self._corrected(detail)}" if event.what == "flagged" else line
 
@@ -115,6 +120,17 @@ class Lines:
         key = escaped(name)
         made = self._fields[name] = (f"{key}=", f",{key}_raw=", f",{key}_flag=")
         return made
+
+
+def _numbers(detail: dict[str, Any], **highest: float) -> list[str]:
+    """Fields that dashboards ask for, as floats: a field that once was an integer takes no float any more."""
+    return [
+        f"{key}={float(number)!r}"
+        for key, most in highest.items()
+        if isinstance(number := detail.get(key), int | float)
+        and not isinstance(number, bool)
+        and -most <= number <= most
+    ]
 
 
 def _unsure(at: Stamp) -> list[str]:

@@ -45,7 +45,7 @@ from gateway.refused import RefusedFold, retry_verb
 from gateway.scan_verb import scan_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
-from gateway.station_parts import Beat, average_folds, bus, health
+from gateway.station_parts import Beat, average_folds, bus, health, place
 from gateway.station_reread import Reread
 from gateway.supervise import Defects, Notify, Pulse, supervise
 
@@ -135,7 +135,7 @@ class Station:
     async def open(self) -> None:
         """Open the journal. Raises JournalError."""
         await self.journal.open()
-        detail = {"version": _version(), "left_out": list(self.config.left_out)}
+        detail = {"version": _version(), "left_out": list(self.config.left_out), **place(self.config)}
         at = self.clock.stamp()
         self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
         self.journal.append(self.configured.news(self.config.file, at))

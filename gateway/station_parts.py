@@ -47,6 +47,12 @@ def average_folds(wanted: config.Station) -> list[Fold]:
     return [averages(wanted)]
 
 
+def place(wanted: config.Station) -> dict[str, Any]:
+    """Name and position for the event `started`: what a map at the centre needs."""
+    found = {"name": wanted.name, "latitude": wanted.latitude, "longitude": wanted.longitude}
+    return {key: value for key, value in found.items() if value not in (None, "")}
+
+
 class Beat:
     """A part's sign of life."""
 
