@@ -112,10 +112,9 @@ def test_the_provisioning_names_what_the_dashboards_ask() -> None:
 def influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
     """A demo's seconds, by the station itself, and what takes longer than seconds, by the same line maker."""
     with running(InfluxDB(tmp_path_factory.mktemp("influx"))) as database:
-        subprocess.run(
-            [sys.executable, "-m", "gateway.cli", "demo", "--seconds", "12", "--json", "--influxdb", database.url],
-            check=True, capture_output=True, timeout=120,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "gateway.cli", "demo", "--seconds", "12", "--json"]
+        command += ["--influxdb", database.url]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
         lines = Lines(STATION)
         for seq, body in enumerate(rarer(int(time.time() * 1000)), 900_000):
             made = lines.join([Record(seq, body)])
