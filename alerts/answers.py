@@ -1,7 +1,7 @@
 """Who may, and what becomes of it: commands of people (alerts.commands) against what the alarms remember.
 
     status, list, help   from a known number
-    ack, mute, unmute    from a known number, with the alarm's one-time code or the contact's own PIN
+    ack, mute, unmute    from a known number, with the one-time code that this contact was sent, or its PIN
 
 The number that a message seems to come from can be forged, so it proves nothing by itself, and nothing else
 is possible here: no settings, no switches. Three wrong codes within a day close the number: for an hour, the
@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alerts.codes import LONG, number_of
 from alerts.commands import Command, Verb
-from alerts.memory import Now, Said, is_up
+from alerts.memory import Memory, Now, Said, is_up
 from alerts.messages import brief
 from alerts.policy import Notice
 from alerts.rules import State
@@ -147,14 +147,19 @@ def _granted(watch: Watch, by: str, token: str, now: Now) -> tuple[str, ...] | N
         stands = [rule for rule in watch.rules if is_up(memory, rule) or rule in memory.overlays]
         return tuple(stands)
     grant = memory.codes.get(token)
-    if grant is None or grant.expires_ms <= now.ms:
+    if grant is None or grant.expires_ms <= now.ms or by not in grant.to:
         return None
-    current = (
-        rule
-        for rule, occurrence in grant.alarms
-        if rule in memory.states and memory.states[rule].occurrence == occurrence
-    )
-    return tuple(dict.fromkeys(current))
+    return tuple(dict.fromkeys(rule for rule, number in grant.alarms if _lives(memory, rule, number)))
+
+
+def _lives(memory: Memory, rule: str, occurrence: int) -> bool:
+    """Whether a code for this occurrence is good for anything yet: not after its end and its
+    acknowledgement.
+    """
+    state = memory.states.get(rule)
+    if state is None or state.occurrence != occurrence:
+        return False
+    return is_up(memory, rule) or not state.acknowledged or rule in memory.overlays
 
 
 def _acknowledge(watch: Watch, answer: Answer, now: Now) -> list[Said]:
@@ -171,6 +176,7 @@ def _acknowledge(watch: Watch, answer: Answer, now: Now) -> list[Said]:
 
 
 def _mute(watch: Watch, answer: Answer, now: Now) -> list[Said]:
+    answer = replace(answer, rules=tuple(rule for rule in answer.rules if is_up(watch.memory, rule)))
     if not answer.rules:
         return _reply(watch, answer.by, "over", {}, now)
     contact, seconds = watch.contacts[answer.by], answer.minutes * 60.0
@@ -233,7 +239,7 @@ def _list(watch: Watch, by: str, now: Now) -> str:
     for rule, text in zip(rules, _briefs(watch, by, rules, now), strict=True):
         state, code = memory.states[rule], ""
         if not state.acknowledged and watch.mail.limits.answers:
-            code = f" ({watch.mail.code(memory, ((rule, state.occurrence),), now)})"
+            code = f" ({watch.mail.code(memory, ((rule, state.occurrence),), by, now)})"
         items.append(text + code)
     return "; ".join(items)
 

@@ -23,6 +23,7 @@ class SmsError(Exception):
 
     `code` is the number of +CMS ERROR or +CME ERROR (`source` "CMS" or "CME"), None where no code came.
     `part` is the part it happened to, `taken` the modem's references of the parts before it, which are sent.
+    `path` names who may have sent it or took these parts, where there are several ways.
     """
 
     def __init__(self, meaning: str, remedy: str = "", *, source: str = "", code: int | None = None) -> None:
@@ -33,6 +34,7 @@ class SmsError(Exception):
         self.code = code
         self.part = 1
         self.taken: tuple[int, ...] = ()
+        self.path = ""
 
     def __str__(self) -> str:
         code = f"+{self.source} ERROR: {self.code}, " if self.code is not None else ""

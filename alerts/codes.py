@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from alerts.memory import Grant, Memory, Now
 
@@ -16,11 +17,19 @@ _DAY_MS = 86_400_000
 
 
 def one_time_code(
-    memory: Memory, alarms: tuple[tuple[str, int], ...], now: Now, random: Callable[[int], int]
+    memory: Memory,
+    alarms: tuple[tuple[str, int], ...],
+    to: str,
+    now: Now,
+    random: Callable[[int], int],
 ) -> str:
-    """The code for these occurrences: the one they have, or a new one. `random(n)` gives 0 to n-1."""
+    """The code for these occurrences, good from now on for the contact `to` as well: the one they have, or a
+    new one. `random(n)` gives 0 to n-1.
+    """
     for code, grant in memory.codes.items():
         if grant.alarms == alarms and grant.expires_ms - now.ms > CODE_S * 1000 / 4:
+            if to not in grant.to:
+                memory.codes[code] = replace(grant, to=(*grant.to, to))
             return code
     memory.codes = {code: grant for code, grant in memory.codes.items() if grant.expires_ms > now.ms}
     while len(memory.codes) >= MOST_CODES:
@@ -30,7 +39,7 @@ def one_time_code(
     while code in memory.codes:
         least = 10 ** (digits - 1)
         code = str(least + (int(code) - least + 1) % (9 * least))
-    memory.codes[code] = Grant(alarms, now.ms + int(CODE_S * 1000))
+    memory.codes[code] = Grant(alarms, now.ms + int(CODE_S * 1000), (to,))
     return code
 
 

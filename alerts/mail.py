@@ -14,25 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
-from alerts import lifeline
+from alerts import lifeline, policy
 from alerts.alphabet import segments
 from alerts.codes import by_day, one_time_code
 from alerts.lifeline import LIFE_WITHIN_S
 from alerts.memory import Dropped, Memory, Now, Said, is_up
 from alerts.messages import Facts, Texts, brief, clock, how_to_answer, mark_repeated, render, say
 from alerts.outbox import TELLING, Outcome, Row
-from alerts.policy import (
-    FLAPPING_COUNT,
-    FLAPPING_WITHIN_S,
-    Contact,
-    Notice,
-    Notification,
-    Story,
-    minutes_without_answer,
-    rank,
-    unreached,
-    untell,
-)
+from alerts.policy import FLAPPING_COUNT, FLAPPING_WITHIN_S, Contact, Notice, Notification, Story
 from alerts.rules import Kind, Phase, Priority, Rule, State
 
 LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
@@ -102,11 +91,16 @@ class Mail:
             waiting = memory.outbox.is_waiting(rule.id, after.occurrence, contact.id)
             if notice.notice is Notice.REMIND and waiting:
                 continue  # a reminder never joins a queue in which its alarm still waits
-            facts = self._facts(rule, story, states, notice.notice, now)
+            kind = notice.notice
+            if kind is Notice.ESCALATE and not memory.outbox.has_gone(rule.id, story.told):
+                kind = Notice.RAISE  # nobody can have replied: no SMS has left yet
+            facts = self._facts(rule, story, states, kind, now)
             if notice.notice is not Notice.CLEAR and self.limits.answers:
-                facts = replace(facts, code=self.code(memory, ((rule.id, after.occurrence),), now))
+                facts = replace(
+                    facts, code=self.code(memory, ((rule.id, after.occurrence),), contact.id, now)
+                )
             texts = self.texts[contact.language]
-            text = render(texts, notice.notice, facts)
+            text = render(texts, kind, facts)
             row = Row(
                 id=notice.id,
                 rule=rule.id,
@@ -138,9 +132,9 @@ class Mail:
             self._untell(memory, rule, contact)
         return [Dropped(row, why) for row in gone], untold
 
-    def code(self, memory: Memory, alarms: tuple[tuple[str, int], ...], now: Now) -> str:
-        """The one-time code for these occurrences: the one they have, or a new one."""
-        return one_time_code(memory, alarms, now, self.random)
+    def code(self, memory: Memory, alarms: tuple[tuple[str, int], ...], to: str, now: Now) -> str:
+        """The one-time code that this contact is sent for these occurrences."""
+        return one_time_code(memory, alarms, to, now, self.random)
 
     # ── about no single rule ────────────────────────────────────────────────────────────────────
 
@@ -208,6 +202,9 @@ class Mail:
         if outcome.state in ("failed", "undelivered") and after is None:
             for old in members:
                 self._unreached(memory, old)
+        for old in members if outcome.state == "accepted" else []:
+            if old.notice in (*TELLING, Notice.REMIND) and old.rule in memory.stories:
+                memory.stories[old.rule] = replace(memory.stories[old.rule], reached_ms=now.ms)
         if outcome.state in ("accepted", "unknown"):
             said += self._spend(memory, row, now)
         if outcome.state == "accepted" and lifeline.was_away(memory.path, now):
@@ -250,7 +247,7 @@ class Mail:
             since_ms = before.since_ms if before.phase is Phase.RECOVERING else after.since_ms
         minutes = int(FLAPPING_WITHIN_S // 60)
         if notice is Notice.ESCALATE:
-            minutes = minutes_without_answer(story, now.ms)
+            minutes = policy.minutes_without_answer(story, now.ms)
         return Facts(
             station=self.station,
             sensor=rule.sensor,
@@ -325,11 +322,11 @@ class Mail:
             for row in rows:
                 outbox.alone(row)
             return []
-        rows = sorted(rows, key=lambda row: (rank(row.priority), row.made))
+        rows = sorted(rows, key=lambda row: (policy.rank(row.priority), row.made))
         alarms = tuple((r.rule, r.occurrence) for r in rows if r.notice is not Notice.CLEAR)
         answer = ""
         if alarms and self.limits.answers:
-            answer = how_to_answer(self.texts[contact.language], self.code(memory, alarms, now))
+            answer = how_to_answer(self.texts[contact.language], self.code(memory, alarms, contact_id, now))
         words = {
             "station": self.station,
             "items": "; ".join(row.brief for row in rows),
@@ -359,12 +356,12 @@ class Mail:
 
     def _untell(self, memory: Memory, rule: str, contact: str) -> None:
         if rule in memory.stories:
-            memory.stories[rule] = untell(memory.stories[rule], contact)
+            memory.stories[rule] = policy.untell(memory.stories[rule], contact)
 
     def _unreached(self, memory: Memory, row: Row) -> None:
         """A message could not be sent: who was to learn of an alarm by it does not know of it."""
         if row.notice in TELLING and row.rule in memory.stories:
-            memory.stories[row.rule] = unreached(memory.stories[row.rule], row.contact)
+            memory.stories[row.rule] = policy.unreached(memory.stories[row.rule], row.contact)
 
     def _spend(self, memory: Memory, row: Row, now: Now) -> list[Said]:
         """Count what was sent; tell the contact once when little is left."""

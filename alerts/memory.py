@@ -39,10 +39,13 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a one-time code is good for: these occurrences of these rules, until it expires."""
+    """What a one-time code is good for: these occurrences of these rules, from these contacts, who were sent
+    it, until it expires.
+    """
 
     alarms: tuple[tuple[str, int], ...]
     expires_ms: int
+    to: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -27,15 +27,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from alerts.at import AtError, Restarted
 from alerts.cms import SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown, error_of
 from alerts.modem_inbox import Expected, Place, Received, Report, assemble, join
-from alerts.modem_session import Identity, Session, Waits
+from alerts.modem_session import Identity, PinTries, Session, Waits
 from alerts.modem_values import Health, Inbox, Late, Sent
 from alerts.pdu import Deliver, Part, PduError, decode, submit
 from drivers.base import InstrumentError, NoAnswer, PortLost
 from drivers.link import Link
 
 __all__ = [
-    "Health", "Identity", "Inbox", "Late", "Modem", "Received", "Report", "Sent", "SmsError", "SmsFix",
-    "SmsRefused", "SmsRetry", "SmsUnknown", "Waits",
+    "Health", "Identity", "Inbox", "Late", "Modem", "PinTries", "Received", "Report", "Sent", "SmsError",
+    "SmsFix", "SmsRefused", "SmsRetry", "SmsUnknown", "Waits",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,9 @@ _REGISTERED = {1, 5, 6, 7}
 class Modem:
     """An SMS modem on a link.
 
-    `pin`: the SIM's, tried once; `wrong_pin` is one that is known to be wrong (from an earlier run) and is
-    not tried; `on_wrong_pin` is called with a PIN that was just refused, so that the owner can keep it.
-    `smsc` replaces the message centre's number in the SIM. `power` switches the modem off and on, and returns
-    when it is on.
+    `pin`: the SIM's, tried once; `pin_tries` is what was kept of the tries of an earlier run; `on_pin` keeps
+    it, durably: it is called before a PIN is given, and when its end is known. `smsc` replaces the message
+    centre's number in the SIM. `power` switches the modem off and on, and returns when it is on.
     """
 
     def __init__(
@@ -65,8 +64,8 @@ class Modem:
         link: Link,
         *,
         pin: str | None = None,
-        wrong_pin: str | None = None,
-        on_wrong_pin: Callable[[str], None] | None = None,
+        pin_tries: PinTries | None = None,
+        on_pin: Callable[[PinTries], None] | None = None,
         smsc: str | None = None,
         validity_h: float = 24.0,
         waits: Waits | None = None,
@@ -76,8 +75,8 @@ class Modem:
         self.validity_h = validity_h
         self.expected = Expected()
         self._session = Session(
-            link, on_late=self._late_result, pin=pin, wrong_pin=wrong_pin, on_wrong_pin=on_wrong_pin,
-            smsc=smsc, waits=waits or Waits(), power=power,
+            link, on_late=self._late_result, pin=pin, pin_tries=pin_tries or PinTries(),
+            on_pin=on_pin, smsc=smsc, waits=waits or Waits(), power=power,
         )  # fmt: skip
         self._lock = asyncio.Lock()
         self._listener: asyncio.Task[None] | None = None
@@ -95,16 +94,19 @@ class Modem:
             return self._session.identity
 
     async def send(
-        self, to: str, text: str, *, reference: int, report: bool = True, flash: bool = False, first: int = 1
-    ) -> Sent:
+        self, to: str, text: str, *, reference: int, report: bool = True, flash: bool = False, first: int = 1,
+        validity_h: float | None = None,
+    ) -> Sent:  # fmt: skip
         """Hand a message over to the network, part by part from part `first` on.
 
         Blocks for seconds as a rule, at most `Waits.prompt_s + Waits.result_s` for a part, and for the
-        ladder. `to` is E.164. Two messages to one phone within a day need different `reference`s (0 to 255).
-        Raises SmsRetry, SmsFix, SmsRefused, SmsUnknown (see alerts.cms; `part` and `taken` say how far it
-        went), NumberError or TextError. When cancelled in the middle of a part, its fate is unknown.
+        ladder. For `validity_h` the network goes on trying to deliver it. `to` is E.164. Two messages to one
+        phone within a day need different `reference`s (0 to 255). Raises SmsRetry, SmsFix, SmsRefused,
+        SmsUnknown (see alerts.cms; `part` and `taken` say how far it went), NumberError or TextError. When cancelled in
+        the middle of a part, its fate is unknown.
         """
-        parts = submit(to, text, reference=reference, validity_h=self.validity_h, report=report, flash=flash)
+        hours = self.validity_h if validity_h is None else validity_h
+        parts = submit(to, text, reference=reference, validity_h=hours, report=report, flash=flash)
         taken: list[int] = []
         async with self._turn():
             for part in parts[first - 1 :]:

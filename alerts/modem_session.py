@@ -16,7 +16,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from alerts.at import AtError, Dialogue, Restarted
 from alerts.cms import SmsFix, SmsRetry, error_of
@@ -56,6 +56,22 @@ class Identity:
     smsc: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PinTries:
+    """Since the SIM last took a PIN: how many were given, the last of them, and whether that was refused.
+
+    With `refused` false its end is not known: the power failed before the modem answered.
+    """
+
+    pin: str = field(default="", repr=False)
+    tries: int = 0
+    refused: bool = False
+
+
+MOST_PINS = 2
+"""A SIM locks itself at the third wrong one."""
+
+
 class Session:
     """A modem on a link, made ready when it is needed. See `Modem` for the arguments."""
 
@@ -65,8 +81,8 @@ class Session:
         *,
         on_late: Callable[[int], None],
         pin: str | None,
-        wrong_pin: str | None,
-        on_wrong_pin: Callable[[str], None] | None,
+        pin_tries: PinTries,
+        on_pin: Callable[[PinTries], None] | None,
         smsc: str | None,
         waits: Waits,
         power: Callable[[], Awaitable[None]] | None,
@@ -81,8 +97,9 @@ class Session:
         self.doubt = False
         """Something was not answered: find the thread before the next command."""
         self._pin = pin
-        self._wrong_pin = wrong_pin
-        self._on_wrong_pin = on_wrong_pin
+        self._pin_tries = pin_tries
+        self._on_pin = on_pin
+        self._pin_is_open = False
         self._smsc = smsc
         self._power = power
         self._started = False
@@ -235,6 +252,7 @@ class Session:
                     raise error from e
                 state = "busy"
             if state == "READY":
+                self._note_pin(PinTries())
                 return
             if state == "SIM PIN":
                 await self._give_pin()
@@ -247,10 +265,14 @@ class Session:
             await asyncio.sleep(0.5)
 
     async def _give_pin(self) -> None:
-        """Give the PIN, once. A third wrong one would lock the SIM, so a wrong one is never tried again."""
+        """Give the PIN, once. A third wrong one would lock the SIM, so a wrong one is never tried again.
+
+        That it is given is kept before it is: killed in between, one more try may follow, and never a third.
+        """
         if self._pin is None:
             raise error_of("CME", 11)
-        if self._pin == self._wrong_pin:
+        before = self._pin_tries
+        if self._pin == before.pin and (before.refused or self._pin_is_open):
             raise error_of("CME", 16)
         if not re.fullmatch(r"\d{4,8}", self._pin):
             raise SmsFix("the PIN in the configuration is not 4 to 8 digits", "Correct it")
@@ -260,15 +282,28 @@ class Session:
                 f"the SIM has been given a wrong PIN before; {left[1]} tries are left",
                 "Put the SIM in a telephone and enter the right PIN once; correct it in the configuration",
             )
-        tried, self._wrong_pin = self._wrong_pin, self._pin  # until we know better, also if no answer comes
+        tries = 0 if left else before.tries  # all three are left, so what was given before was not wrong
+        if tries >= MOST_PINS:
+            raise SmsFix(
+                f"a PIN was given {tries} times, and a third wrong one would lock the SIM",
+                "Switch the SIM's PIN off with a telephone, or use a SIM without one",
+            )
+        self._pin_is_open = True  # until we know better, also if no answer comes
+        self._note_pin(PinTries(self._pin, tries + 1))
         try:
             await self.at.command(f'AT+CPIN="{self._pin}"', within_s=self.waits.sim_s)
         except AtError as e:
-            if self._on_wrong_pin is not None:
-                self._on_wrong_pin(self._pin)
+            self._note_pin(PinTries(self._pin, tries + 1, refused=True))
             raise error_of("CME", 16) from e
-        self._wrong_pin = tried
+        self._pin_is_open = False
+        self._note_pin(PinTries())
         await self.at.quiet(1.0)  # it says +CPIN: READY once more
+
+    def _note_pin(self, tries: PinTries) -> None:
+        if tries != self._pin_tries:
+            self._pin_tries = tries
+            if self._on_pin is not None:
+                self._on_pin(tries)
 
     async def _message_centre(self) -> str:
         found = re.search(r'"([+\d]*)"', " ".join(await self._must("AT+CSCA?", "+CSCA:")))

@@ -49,7 +49,7 @@ class Row:
 
     `bundle`: it waits for others to go with, and `brief` is what a digest says of it (or only its `sensor`).
     `taken` are the path's references of the parts that it took, from the first on; `reported` the parts known
-    to be delivered.
+    to be delivered. `path` is the way by which it went, or may have gone.
     """
 
     id: str
@@ -197,7 +197,9 @@ class Outbox:
             case "retry":
                 pause_ms = int(min(PAUSE_S * 2 ** min(row.attempts - 1, 16), PAUSE_CEILING_S) * 1000)
                 taken = (*row.taken, *outcome.references)
-                self._set(replace(row, state=RowState.QUEUED, due_ms=now_ms + pause_ms, taken=taken))
+                path = outcome.path if outcome.references else row.path
+                row = replace(row, state=RowState.QUEUED, due_ms=now_ms + pause_ms, taken=taken, path=path)
+                self._set(row)
             case "unknown" if len(row.reported) >= row.segments:
                 self._remove(row)  # the reports were quicker than the answer
             case "unknown" if not (row.repeat or outcome.final):
@@ -205,7 +207,7 @@ class Outbox:
                 # A marked text is another text: its parts must not be put together with those of the first.
                 number = self.number(row.contact) if row.segments > 1 else row.reference
                 row = replace(row, state=RowState.QUEUED, due_ms=due_ms, repeat=True, taken=(), reported=())
-                self._set(replace(row, reference=number))
+                self._set(replace(row, reference=number, path=outcome.path))
             case "unknown":
                 self._remove(row)
             case "failed":
@@ -260,6 +262,13 @@ class Outbox:
             for row in self.rows.values()
             if row.state is not RowState.ACCEPTED
         )
+
+    def has_gone(self, rule: str, told: tuple[str, ...]) -> bool:
+        """Whether to any of these the message by which they learn of the rule's alarm has left."""
+        waiting = {row.contact for row in self.rows.values()
+                   if row.rule == rule and row.notice in TELLING and row.state is not RowState.ACCEPTED
+                   and not row.repeat}  # fmt: skip
+        return any(contact not in waiting for contact in told)
 
     def accepted(self) -> list[Row]:
         """Messages whose delivery report is waited for."""

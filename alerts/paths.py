@@ -11,6 +11,10 @@
                                  which its text marks, begins with the next path. With `mark` it is made here
                                  at once
 
+A message of several parts that was broken off goes on (`first`) by the path that took the first ones
+(`before`), for a telephone puts together only what has one sender. Where that path does not go on, the end
+is unknown: the repetition is whole, by another. `before` also tells, after a restart, who may have sent it.
+
 A path that failed rests, from a minute up to a quarter of an hour, and those that work go before it; when all
 rest, all are tried. Pure ordering: no clock of its own, no disk, nothing sent twice without a mark.
 """
@@ -35,7 +39,8 @@ UNKNOWN_KEPT = 200
 class Sends(Protocol):
     """What every path can do. Raises SmsRetry, SmsFix, SmsRefused, SmsUnknown.
 
-    A path whose `send` also has a parameter `message_id` is told which message it is.
+    A path whose `send` also has a parameter `message_id` is told which message it is; likewise `first` (the
+    part to begin with) and `validity_h`.
     """
 
     async def send(self, to: str, text: str, *, reference: int) -> Any: ...
@@ -59,11 +64,12 @@ class SentBy:
 class _Path:
     name: str
     sends: Any
-    knows_messages: bool
+    understands: frozenset[str]
     failures: int = 0
     rests_until_s: float = 0.0
 
 
+_MORE = ("message_id", "first", "validity_h")
 _Said = list[tuple[_Path, SmsError]]
 
 
@@ -81,28 +87,38 @@ class Paths:
         if not paths:
             raise ValueError("no path")
         self._paths = [
-            _Path(name, path, "message_id" in inspect.signature(path.send).parameters) for name, path in paths
+            _Path(name, path, frozenset(inspect.signature(path.send).parameters) & frozenset(_MORE))
+            for name, path in paths
         ]
         self._patience, self._mark, self._now_s = patience, mark, now_s
         self._unknown: dict[str, set[str]] = {}  # message → paths that may have sent it
 
     async def send(
-        self, to: str, text: str, *, reference: int, message_id: str = "", urgent: bool = True
-    ) -> SentBy:
+        self, to: str, text: str, *, reference: int, message_id: str = "", urgent: bool = True,
+        first: int = 1, before: str = "", validity_h: float = 24.0,
+    ) -> SentBy:  # fmt: skip
         """Hand one message over by the first path that takes it.
 
         Raises SmsUnknown where an attempt may have gone (SmsUnknownTwice, where its repetition may have gone
-        as well); else SmsRetry, where waiting helps; else SmsFix; else SmsRefused.
+        as well); else SmsRetry, where waiting helps; else SmsFix; else SmsRefused. The error's `path` is the
+        one that may have sent it, or that took the first parts.
         """
+        if first > 1:
+            return await self._go_on(to, text, reference, before, urgent, first, validity_h)
+        if before and message_id not in self._unknown:  # as it was when we were last here, before a restart
+            self._unknown[message_id] = {before}
         said: _Said = []
         unknown = False
         repetition = message_id in self._unknown  # the owner's; its text is marked already
         for path in self._in_order(message_id):
             try:
-                sent = await self._by(path, to, text, reference, message_id)
+                more = {"message_id": message_id, "validity_h": validity_h}
+                sent = await self._by(path, to, text, reference, more)
             except SmsError as e:
                 said.append((path, e))
                 self._failed(path, e, urgent)
+                if e.taken and "first" in path.understands and isinstance(e, SmsRetry) and not unknown:
+                    raise self._error(SmsRetry, said) from None
                 if isinstance(e, SmsUnknown) or e.taken:
                     self._remember(message_id, path)
                     if self._mark is None or repetition or unknown:
@@ -138,8 +154,30 @@ class Paths:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def _by(self, path: _Path, to: str, text: str, reference: int, message_id: str) -> Any:
-        more = {"message_id": message_id} if path.knows_messages else {}
+    async def _go_on(
+        self, to: str, text: str, reference: int, before: str, urgent: bool, first: int, validity_h: float
+    ) -> SentBy:
+        """The rest of a message, by the path that took its first parts."""
+        path = next((path for path in self._paths if path.name == before), None)
+        if path is None or "first" not in path.understands:
+            raise SmsUnknown("its first part was sent, and the path that took it is gone")
+        try:
+            sent = await self._by(path, to, text, reference, {"first": first, "validity_h": validity_h})
+        except SmsError as e:
+            self._failed(path, e, urgent)
+            others = len(self._paths) > 1
+            waits = isinstance(e, SmsRetry) and (
+                e.taken or not others or (not urgent and path.failures <= self._patience)
+            )
+            known = isinstance(e, SmsRetry | SmsFix) and not others
+            error = self._error(type(e) if waits or known else SmsUnknown, [(path, e)])
+            error.path = path.name
+            raise error from None
+        path.failures, path.rests_until_s = 0, 0.0
+        return SentBy(path.name, tuple(sent.references))
+
+    async def _by(self, path: _Path, to: str, text: str, reference: int, more: dict[str, Any]) -> Any:
+        more = {name: value for name, value in more.items() if name in path.understands}
         return await path.sends.send(to, text, reference=reference, **more)
 
     def _in_order(self, message_id: str) -> list[_Path]:
@@ -166,6 +204,7 @@ class Paths:
         """One error for what all paths said, each with its name."""
         error = kind("; ".join(f"{path.name}: {e}" for path, e in said))
         error.taken = next((e.taken for _, e in said if e.taken), ())
+        error.path = next((p.name for p, e in said if e.taken or isinstance(e, SmsUnknown)), "")
         limits = [e.tries for _, e in said if isinstance(e, SmsRetry)]
         known = [limit for limit in limits if limit is not None]
         if isinstance(error, SmsRetry) and len(known) == len(limits):

@@ -27,6 +27,8 @@ from alerts.rules import Phase, Priority, Rule, State, What
 FLAPPING_COUNT = 3
 FLAPPING_WITHIN_S = 1800.0
 REMIND_AFTER_S = (1800.0, 7200.0, 21_600.0)
+REMIND_GAP_S = 600.0
+"""No reminder sooner after a message about the same: after an outage an alarm may leave late."""
 REMIND_EVERY_S = 86_400.0
 """After the last of REMIND_AFTER_S."""
 
@@ -112,6 +114,8 @@ class Story:
     acknowledged: bool = False
     raises_ms: tuple[int, ...] = ()
     flapping: bool = False
+    reached_ms: int | None = None
+    """When a message about it last left: a reminder does not follow at its heels."""
 
 
 Told = tuple[Story, tuple[Notification, ...]]
@@ -167,7 +171,8 @@ def on_time(rule: Rule, story: Story, state: State, contacts: Mapping[str, Conta
         notices += _notices(rule, state, notice, new, contacts, moment, reason)
         story = replace(story, tiers=story.tiers + 1, told=_join(story.told, new))
     due = _reminders_due(age_s)
-    if due > story.reminders:
+    just_told = story.reached_ms is not None and moment.now_ms - story.reached_ms < REMIND_GAP_S * 1000
+    if due > story.reminders and not just_told:
         awake = [c for c in story.told if c in contacts and _held_ms(contacts[c], rule.priority, moment) == 0]
         reason = f"not acknowledged, reminder {due}"
         notices += _notices(rule, state, Notice.REMIND, awake, contacts, moment, reason, number=due)

@@ -38,6 +38,8 @@ PATH_PAUSE_CEILING_S = 60.0
 """After a failure nothing is sent for so long, doubling up to the ceiling: a network that refuses is not
 stormed.
 """
+VALID_LEAST_H, VALID_MOST_H = 4.0, 24.0
+"""So long the network goes on trying to deliver what it took: as long as the message is worth sending."""
 LOOK_AGAIN_S = 0.5
 LATE_KEPT = 50
 LOOKED_WITHIN_S = 30.0
@@ -63,8 +65,8 @@ class Sent(Protocol):
 class SmsPath(Protocol):
     """A way by which SMS leave the station: a modem, a provider, several in order.
 
-    A path whose `send` also has `message_id` and `urgent` is told them; one with `first` can go on where a
-    message was broken off.
+    A path whose `send` also has `message_id`, `urgent`, `validity_h` or `before` (which path may have sent
+    it) is told them; one with `first` can go on where a message was broken off.
     """
 
     async def send(self, to: str, text: str, *, reference: int) -> Sent:
@@ -154,7 +156,9 @@ class SmsSender:
         attempt = row.attempts + 1
         await self._record(row, attempt, "sending")
         more: dict[str, Any] = {"message_id": row.id, "first": len(row.taken) + 1}
-        more["urgent"] = row.priority is Priority.CRITICAL
+        more |= {"urgent": row.priority is Priority.CRITICAL, "before": row.path}
+        left_h = (row.expires_ms - self._fold.now(self._stamp()).ms) / 3_600_000
+        more["validity_h"] = min(max(left_h, VALID_LEAST_H), VALID_MOST_H)
         more = {name: value for name, value in more.items() if name in self._understands}
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
@@ -199,6 +203,8 @@ class SmsSender:
         more: dict[str, Any] = {"error": said}
         if error.taken:
             more["reference"] = list(error.taken)
+        if error.path:
+            more["path"] = error.path
         if isinstance(error, SmsUnknownTwice):
             more["final"] = True
         await self._record(row, attempt, outcome, **more)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from alerts import answers
 from alerts.cms import SmsError
 from alerts.commands import parse
-from alerts.modem import Health, Inbox, Late, Modem, Waits
+from alerts.modem import Health, Inbox, Late, Modem, PinTries, Waits
 from alerts.modem_inbox import Expected, Received, Report
 from alerts.outbox import Outbox
 from alerts.paths import Paths
@@ -294,12 +294,12 @@ def modem_of(
     waits: Waits | None = None,
 ) -> Modem:  # fmt: skip
     """The modem of [sms] or [sms.second], with the PIN that must not be tried again."""
-    wrong = _WrongPin(data, name)
+    note = _PinNote(data, name)
     return Modem(
         Link(port, Line(sms.baudrate, "8N1")),
         pin=None if sms.pin is None else sms.pin.get_secret_value(),
-        wrong_pin=wrong.read(),
-        on_wrong_pin=wrong.keep,
+        pin_tries=note.read(),
+        on_pin=note.keep,
         smsc=sms.smsc,
         power=_power(sms.power) if sms.power else None,
         waits=waits,
@@ -340,24 +340,45 @@ def _power(command: Sequence[str]) -> Callable[[], Awaitable[None]]:
     return switch
 
 
-class _WrongPin:
-    """Remembers a SIM PIN that was refused: tried again at every start, it would lock the SIM."""
+class _PinNote:
+    """Remembers the SIM PINs that were given and not taken: tried at every start, they would lock the SIM.
+
+    A file of three words: the PIN, how many were given, "refused" or "given" (its end is not known).
+    """
 
     def __init__(self, data: Path, name: str = "modem") -> None:
         self._path = data / ("wrong-pin" if name == "modem" else f"wrong-pin-{name}")
 
-    def read(self) -> str | None:
+    def read(self) -> PinTries:
         try:
-            return self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
+            words = self._path.read_text(encoding="utf-8").split()
+        except (FileNotFoundError, UnicodeDecodeError):
+            return PinTries()
+        match words:
+            case [pin, ("1" | "2") as tries, ("refused" | "given") as end]:
+                return PinTries(pin, int(tries), end == "refused")
+            case [pin, *_]:
+                return PinTries(pin, 1, refused=True)
+        return PinTries()
 
-    def keep(self, pin: str) -> None:
+    def keep(self, tries: PinTries) -> None:
+        """On the disk when it returns. Blocks for its sync: it happens only where a PIN is given."""
+        if not tries.tries:
+            self._path.unlink(missing_ok=True)
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(
-            os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as f:
-            f.write(pin)
+        new = self._path.with_name(self._path.name + ".new")
+        end = "refused" if tries.refused else "given"
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as f:
+            f.write(f"{tries.pin} {tries.tries} {end}\n")
+            f.flush()
+            os.fsync(f.fileno())
+        new.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _salt(data: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from alerts.at import LINE_LIMIT, cut_line
 from alerts.cms import CME, CMS, SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown, error_of
-from alerts.modem import Health, Late, Modem, Waits
+from alerts.modem import Health, Late, Modem, PinTries, Waits
 from alerts.modem_inbox import GAP, Expected
 from alerts.pdu import StatusReport
 from drivers.emulators.modem import ModemEmulator
@@ -408,16 +408,16 @@ def test_a_wrong_pin_is_tried_once_and_never_again(tmp_path: Path, knows_cpinr: 
     async def scenario() -> None:
         emulated = ModemEmulator()
         emulated.pin, emulated.knows_cpinr = "4711", knows_cpinr
-        refused: list[str] = []
-        async with station(tmp_path, emulated=emulated, pin="1234", on_wrong_pin=refused.append) as at:
+        kept: list[PinTries] = []
+        async with station(tmp_path, emulated=emulated, pin="1234", on_pin=kept.append) as at:
             for _ in range(5):
                 error = await fails(at.modem)
                 assert isinstance(error, SmsFix)
                 assert "PIN" in error.meaning
             assert emulated.tries_left == 2
-            assert refused == ["1234"]
+            assert kept == [PinTries("1234", 1), PinTries("1234", 1, refused=True)]
             at.modem.close()
-            again = at.another(wrong_pin=refused[0])  # the program was restarted, and remembers
+            again = at.another(pin_tries=kept[-1])  # the program was restarted, and remembers
             assert isinstance(await fails(again), SmsFix)
             again.close()
             if knows_cpinr:
@@ -427,6 +427,44 @@ def test_a_wrong_pin_is_tried_once_and_never_again(tmp_path: Path, knows_cpinr: 
                 assert "2 tries are left" in error.meaning
                 forgetful.close()
             assert emulated.tries_left == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("knows_cpinr", [True, False])
+@pytest.mark.parametrize("pin", ["1234", "4711"])
+def test_killed_while_the_pin_is_given_it_is_never_given_thrice(
+    tmp_path: Path, pin: str, knows_cpinr: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    async def scenario() -> None:
+        emulated = ModemEmulator()
+        emulated.pin, emulated.knows_cpinr = "4711", knows_cpinr
+        kept = [PinTries()]
+
+        def keep(tries: PinTries) -> None:
+            """Killed once the SIM has answered, before that is kept; what is kept first is kept."""
+            if tries.refused or not tries.tries:
+                raise Killed
+            kept.append(tries)
+
+        async with station(tmp_path, emulated=emulated, pin=pin, on_pin=keep) as at:
+            for _ in range(5):
+                with suppress(Killed, SmsError):
+                    await at.modem.start()
+                at.modem.close()
+                emulated.power_cycle()
+                await asyncio.sleep(1)
+                at.modem = at.another(pin_tries=kept[-1], on_pin=keep)
+            given = emulated.commands.count(f'AT+CPIN="{pin}"')
+            assert emulated.tries_left >= 1
+            if pin == "1234":
+                assert given == (1 if knows_cpinr else 2)
+            elif knows_cpinr:
+                assert given == 5, "three are left each time: it is right"
+            at.modem.close()
 
     run(scenario())
 

@@ -57,6 +57,19 @@ class Knowing:
         return Answer((1,))
 
 
+@dataclass
+class Resuming(Scripted):
+    """A path that can go on where a message was broken off, as the modem is."""
+
+    firsts: list[int] = field(default_factory=list)
+
+    async def send(
+        self, to: str, text: str, *, reference: int, first: int = 1, validity_h: float = 24.0
+    ) -> Answer:
+        self.firsts.append(first)
+        return await super().send(to, text, reference=reference)
+
+
 class Site:
     """Two or three scripted paths and a clock."""
 
@@ -249,3 +262,54 @@ def test_the_loop_s_clock_counts_when_none_is_given() -> None:
         return paths.resting()
 
     assert asyncio.run(run()) == ["a"]
+
+
+def broken_off() -> tuple[SmsRetry, Resuming, Resuming, Paths]:
+    """Two modems; the first has taken one part of a message."""
+    error = SmsRetry("no network")
+    error.taken = (17,)
+    one, other = Resuming("a", [error]), Resuming("b")
+    paths = Paths([("a", one), ("b", other)], now_s=lambda: 0.0)
+    with pytest.raises(SmsRetry) as e:
+        asyncio.run(paths.send("+996555000001", "x", reference=3, message_id="m"))
+    assert (e.value.taken, e.value.path) == ((17,), "a")
+    return error, one, other, paths
+
+
+def rest(paths: Paths, **more: Any) -> SentBy:
+    return asyncio.run(
+        paths.send("+996555000001", "x", reference=3, message_id="m", first=2, before="a", **more)
+    )
+
+
+def test_a_message_broken_off_goes_on_by_the_path_that_took_its_beginning() -> None:
+    _, one, other, paths = broken_off()
+    assert rest(paths).path == "a"
+    assert (one.firsts, other.firsts) == ([1, 2], [])
+
+
+@pytest.mark.parametrize("error", [NO_NETWORK, NO_SIM, REFUSED, UNKNOWN])
+def test_where_it_does_not_go_on_the_whole_is_repeated_by_another(error: SmsError) -> None:
+    _, one, other, paths = broken_off()
+    one.script = [error]
+    with pytest.raises(SmsUnknown) as e:
+        rest(paths)
+    assert e.value.path == "a"
+    assert other.firsts == [], "its parts would not be put together"
+    again = Paths([("a", one), ("b", other)])  # after a restart
+    sent = asyncio.run(again.send("+996555000001", "(repeat) x", reference=4, message_id="m", before="a"))
+    assert (sent.path, other.firsts) == ("b", [1])
+
+
+def test_what_is_not_urgent_waits_to_go_on_and_without_another_path_all_waits() -> None:
+    _, one, other, paths = broken_off()
+    one.script = [NO_NETWORK]
+    with pytest.raises(SmsRetry):
+        rest(paths, urgent=False)
+    assert rest(paths).path == "a"
+    alone = Paths([("a", one)])
+    one.script = [NO_NETWORK]
+    with pytest.raises(SmsRetry):
+        rest(alone)
+    with pytest.raises(SmsUnknown, match="is gone"):
+        rest(Paths([("b", other)]))
