@@ -102,8 +102,8 @@ class Modem:
         Blocks for seconds as a rule, at most `Waits.prompt_s + Waits.result_s` for a part, and for the
         ladder. For `validity_h` the network goes on trying to deliver it. `to` is E.164. Two messages to one
         phone within a day need different `reference`s (0 to 255). Raises SmsRetry, SmsFix, SmsRefused,
-        SmsUnknown (see alerts.cms; `part` and `taken` say how far it went), NumberError or TextError. When cancelled in
-        the middle of a part, its fate is unknown.
+        SmsUnknown (see alerts.cms; `part` and `taken` say how far it went), NumberError or TextError. When
+        cancelled in the middle of a part, its fate is unknown.
         """
         hours = self.validity_h if validity_h is None else validity_h
         parts = submit(to, text, reference=reference, validity_h=hours, report=report, flash=flash)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,20 +137,28 @@ ALARM = "ALARM river-1 ph1"
 REPEAT = f"(repeat) {ALARM}"
 
 
-@pytest.mark.parametrize(
-    ("step", "pause_s", "expected"),
-    [
-        ("AT+CMGS", 0.0, [[REPEAT]]),
-        ("the PDU", 0.0, [[ALARM, REPEAT]]),  # the modem goes on by itself
-        ("the network takes it", 0.0, [[ALARM, REPEAT]]),
-        ("the result", 0.0, [[ALARM, REPEAT]]),
-        ("the result", 0.05, [[ALARM], [ALARM, REPEAT]]),  # its record may be on the disk or not
-    ],
-)
-def test_killed_at_a_step_of_a_send(
-    tmp_path: Path, step: str, pause_s: float, expected: list[list[str]]
-) -> None:
-    with outside(tmp_path) as site:
+STEPS = {
+    "AT+CMGS": ("AT+CMGS", 0.0, [[REPEAT]]),
+    "the PDU": ("the PDU", 0.0, [[ALARM, REPEAT]]),  # the modem goes on by itself
+    "the network takes it": ("the network takes it", 0.0, [[ALARM, REPEAT]]),
+    "the result": ("the result", 0.0, [[ALARM, REPEAT]]),
+    # its record may be on the disk or not
+    "after the result": ("the result", 0.05, [[ALARM], [ALARM, REPEAT]]),
+}
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[list[str]]]]:
+    """What came of each kill. They mostly wait, so all live at once; each has its own station and folder."""
+    with ThreadPoolExecutor(len(STEPS) + 1) as pool:
+        yield {
+            "again and again": pool.submit(killed_again_and_again, tmp_path_factory.mktemp("site")),
+            **{name: pool.submit(killed_at, tmp_path_factory.mktemp("site"), *STEPS[name]) for name in STEPS},
+        }
+
+
+def killed_at(folder: Path, step: str, pause_s: float, expected: list[list[str]]) -> list[str]:
+    with outside(folder) as site:
         killed = threading.Event()
 
         def kill_at(name: str) -> None:
@@ -172,14 +181,12 @@ def test_killed_at_a_step_of_a_send(
         site.wait("the alarm", lambda: site.modem.sent)
         if len(expected) == 1:
             site.wait("the repetition", lambda: REPEAT in site.texts)
-        quiet_until_s = time.monotonic() + SETTLED_S
-        site.wait("it is quiet", lambda: time.monotonic() > quiet_until_s)
-        assert site.texts in expected
+        return settled(site)
 
 
-def test_killed_again_and_again_while_an_alarm_is_on_its_way(tmp_path: Path) -> None:
+def killed_again_and_again(folder: Path) -> list[str]:
     """Killed from outside at no particular step, all the way from the reading to the result."""
-    with outside(tmp_path) as site:
+    with outside(folder) as site:
         site.start()
         site.wait("the modem is ready", lambda: "AT+CIMI" in site.modem.commands)
         site.ph = 4.0
@@ -190,6 +197,19 @@ def test_killed_again_and_again_while_an_alarm_is_on_its_way(tmp_path: Path) -> 
             site.process.wait(WITHIN_S)
             site.start()
         site.wait("the alarm", lambda: site.modem.sent)
-        quiet_until_s = time.monotonic() + SETTLED_S
-        site.wait("it is quiet", lambda: time.monotonic() > quiet_until_s)
-        assert site.texts in ([ALARM], [ALARM, REPEAT], [REPEAT])
+        return settled(site)
+
+
+def settled(site: Outside) -> list[str]:
+    quiet_until_s = time.monotonic() + SETTLED_S
+    site.wait("it is quiet", lambda: time.monotonic() > quiet_until_s)
+    return site.texts
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_killed_at_a_step_of_a_send(lives: dict[str, Future[list[str]]], name: str) -> None:
+    assert lives[name].result() in STEPS[name][2]
+
+
+def test_killed_again_and_again_while_an_alarm_is_on_its_way(lives: dict[str, Future[list[str]]]) -> None:
+    assert lives["again and again"].result() in ([ALARM], [ALARM, REPEAT], [REPEAT])

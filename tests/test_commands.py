@@ -195,6 +195,39 @@ def test_a_code_of_an_earlier_occurrence_does_nothing() -> None:
     assert desk.says("duty", "4712")[0].startswith("duty: kyia-1: thank you")
 
 
+def test_a_code_is_good_only_for_those_who_were_sent_it() -> None:
+    desk = muddy()
+    assert desk.says("lab", "4711") == ["lab: kyia-1: код туура эмес. Калган аракет: 2"]
+    assert desk.state("mud") == "active_unacknowledged"
+    assert "(4711)" in desk.says("lab", "list")[0], "who asks is sent it"
+    desk.says("lab", "4711")
+    assert desk.state("mud") == "active_acknowledged"
+    assert desk.says("chief", "mute 4711")[0].startswith("chief: kyia-1:"), "was sent it in the beginning"
+    assert desk.state("mud") == "shelved"
+
+
+def test_a_code_ends_with_its_alarm() -> None:
+    desk = muddy()
+    desk.says("duty", "4711")
+    desk.see("turb1", "turbidity", 20)
+    desk.drain()
+    for text in ("mute 4711 24h", "4711", "unmute 4711"):
+        answer, _ = desk.hears("duty", text)
+        assert (answer.result, answer.rules) == ("ok", ())
+        desk.drain()
+    assert desk.state("mud") == "normal"
+    desk.see("turb1", "turbidity", 90)
+    assert desk.drain(), "nothing was muted by the old code"
+
+
+def test_an_alarm_that_is_over_is_not_muted_by_the_code_that_acknowledges_it() -> None:
+    desk = muddy()
+    desk.see("turb1", "turbidity", 20)
+    desk.drain()
+    assert desk.says("duty", "mute 4711") == ["duty: kyia-1: it is over already"]
+    assert desk.state("mud") == "returned_unacknowledged"
+
+
 def test_a_code_expires() -> None:
     desk = muddy()
     desk.ms += 25 * 3_600_000

@@ -197,3 +197,62 @@ def drain(watch: Watch, ms: int) -> list[Any]:
             watch.outcome(row.id, Outcome(state, row.attempts + 1), Now(ms, 1_763_883_600_000))
         gone.append(row)
     return gone
+
+
+class Away(Path1):
+    """A path that takes nothing for a while, and is told for how long each message is good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = True
+        self.hours: list[float] = []
+
+    async def send(self, to: str, text: str, *, reference: int, validity_h: float = 0.0) -> Any:
+        if self.away:
+            raise SmsRetry("no network")
+        self.hours.append(validity_h)
+        return await super().send(to, text, reference=reference)
+
+
+def test_nobody_is_said_not_to_reply_to_what_has_not_left_and_no_reminder_follows_at_once(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        path = Away()
+        station = Station(tmp_path, LoopClock(), path, [turbid(Priority.CRITICAL)])
+        await station.open()
+        station.read(80)
+        await station.work(29 * 60, tick_s=5)
+        path.away = False
+        await station.work(240, tick_s=5)
+        assert [(to, text.split()[0]) for to, text in path.sent] == [
+            (DUTY.phone, "ALARM"), (CHIEF.phone, "ТРЕВОГА"),
+        ]  # fmt: skip
+        assert all(23 < hours < 24 for hours in path.hours)
+        await station.work(900, tick_s=5)
+        assert [text.split()[0] for _, text in path.sent[2:]] == ["Still", "Всё"]
+        await station.kill()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("priority", "waits_s", "least", "most"),
+    [(Priority.CRITICAL, 0, 23.9, 24.0), (Priority.HIGH, 0, 5.9, 6.0), (Priority.HIGH, 4 * 3600, 4.0, 4.0),
+     (Priority.CRITICAL, 8 * 3600, 15.0, 16.0), (Priority.LOW, 0, 5.9, 6.0)],
+)  # fmt: skip
+def test_the_network_tries_as_long_as_the_message_is_worth_sending(
+    tmp_path: Path, priority: Priority, waits_s: int, least: float, most: float
+) -> None:
+    async def main() -> None:
+        path = Away()
+        station = Station(tmp_path, LoopClock(), path, [turbid(priority, Tier(("duty",)))])
+        await station.open()
+        station.read(80)
+        await station.work(waits_s, tick_s=20)
+        path.away = False
+        await station.work(900, tick_s=20)
+        assert least <= path.hours[0] <= most
+        await station.kill()
+
+    run(main())

@@ -86,6 +86,16 @@ def test_after_an_acknowledgement_nothing_more() -> None:
     assert on_time(RULE, story, ACTIVE, CONTACTS, Moment(100 * HOUR, 600))[1] == ()
 
 
+def test_no_reminder_at_the_heels_of_a_message_that_an_outage_held_back() -> None:
+    story, _ = raised()
+    story = replace(story, tiers=3, reached_ms=29 * MIN)
+    got = []
+    for minute in range(29, 60):
+        story, notices = on_time(RULE, story, ACTIVE, CONTACTS, Moment(minute * MIN, 600 + minute))
+        got += [(minute, notice.id) for notice in notices]
+    assert got == [(39, "r/1/remind1/duty")]
+
+
 def test_while_it_recovers_nobody_is_woken() -> None:
     story, _ = raised()
     recovering = State(Phase.RECOVERING, False, 1)
