@@ -91,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--stream", action="store_true", help="JSON lines: progress, then the report")
     scan.set_defaults(do=_scan)
 
+    init = verbs.add_parser("init", help="write a station.toml from what a scan finds; overwrites nothing")
+    _scan_words(init)
+    init.add_argument(
+        "--from", dest="scanned", type=Path, metavar="SCAN.json", help="what scan --json printed"
+    )
+    init.add_argument("--output", type=Path, default=Path("station.toml"), metavar="FILE")
+    init.add_argument("--id", default="", metavar="ID", help="the station's id (default: asked for)")
+    init.add_argument("--name", default="", metavar="TEXT")
+    init.set_defaults(do=_init, language="")
+
     retry = verbs.add_parser("retry", help="offer a sink again what it refused, after the cause is mended")
     _station(retry)
     retry.add_argument("sink", metavar="SINK", nargs="?", default="", help="mqtt or influxdb (default: both)")
@@ -266,6 +276,23 @@ def _scan(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     code, _ = asyncio.run(job)
     return code
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from gateway import init, scan
+
+    if arguments.output.exists():
+        raise ConfigError([f"{arguments.output}: is there already; nothing is overwritten: --output ANOTHER"])
+    wanted = init.answers(arguments.id, arguments.name, arguments.language, init.asks())
+    if arguments.scanned:
+        report = scan.load(arguments.scanned)
+    else:
+        job = scan.command(
+            _ports(arguments), arguments.ports_from, print, json=False, progress=sys.stderr.isatty(),
+            quick=arguments.quick, language=wanted.language,
+        )  # fmt: skip
+        _, report = asyncio.run(job)
+    return init.init(arguments.output, report, wanted, print)
 
 
 def _retry(arguments: argparse.Namespace) -> int:

@@ -47,6 +47,8 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "collector",
         "doctor",
         "scan",
+        "init",
+        "live",
         "report",
         "web",
     ),
