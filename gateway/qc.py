@@ -5,9 +5,9 @@
              spike: told of the value before, when the next has come (gateway/qc_spike.py)
 
 A flag is the worst that a test gave: FAIL before SUSPECT before GOOD before NOT_EVALUATED before MISSING. A
-value without a test is NOT_EVALUATED, not GOOD; so is one whose tests have not seen enough yet. All state
-begins anew with the process. Intervals are those of the boot's steady clock: a clock that is set moves no
-test.
+value without a test is NOT_EVALUATED, not GOOD; so is one whose tests have not seen enough yet. Intervals are
+those of the boot's steady clock: a clock that is set moves no test, and what the tests remember outlives a
+restart of the process (gateway.qc_memory), not one of the machine.
 
 Sources: U.S. IOOS, Manual for Real-Time Quality Control of In-situ Temperature and Salinity Data, version
 2.1 (2020), tests 1 and 4 to 10; the order of the flags and the arithmetic are those of ioos_qc 3.0.0
@@ -22,8 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import msgspec
+
 from gateway.model import Flag, Stamp
-from gateway.qc_tests import Attenuated, Climatology, FlatLine, Gap, RateOfChange
+from gateway.qc_tests import Attenuated, Climatology, FlatLine, Gap, RateOfChange, State
 
 if TYPE_CHECKING:
     from gateway import config_parts
@@ -85,13 +87,57 @@ class Checks:
 
     def __init__(self, expect: Mapping[str, Expect], every_s: float = math.inf) -> None:
         self._tests = {name: _tests(e, every_s) for name, e in expect.items() if _has_test(e)}
+        self._marks = {name: f"{every_s:g} {expect[name]}" for name in self._tests}
+        self._at: Stamp | None = None
+
+    @property
+    def remember(self) -> bool:
+        """Whether any of them has a memory."""
+        return any(isinstance(tests, _All) for tests in self._tests.values())
+
+    @property
+    def seen(self) -> Stamp | None:
+        """The moment of the last reading that they have judged."""
+        return self._at
 
     def flag(self, quantity: str, value: float, at: Stamp) -> tuple[int, str]:
         """The flag of one value and why; "" for GOOD and NOT_EVALUATED. In order of time, each value once."""
         tests = self._tests.get(quantity)
         if tests is None:
             return _IS_NOT_EVALUATED
+        if at is not self._at:
+            if self._at is not None and at.boot != self._at.boot:
+                self.forget()
+            self._at = at
         return tests.flag(value, at)
+
+    def forget(self) -> None:
+        """Begin anew: what comes next does not follow from what was."""
+        for tests in self._tests.values():
+            if isinstance(tests, _All):
+                tests.forget()
+
+    def save(self) -> Kept:
+        """What they remember."""
+        found = {name: tests.save() for name, tests in self._tests.items() if isinstance(tests, _All)}
+        return Kept(self._at, {name: (self._marks[name], states) for name, states in found.items()})
+
+    def restore(self, kept: Kept) -> None:
+        """Go on where this was kept. A quantity whose limits are others now begins anew, as does one whose
+        state is none.
+        """
+        self._at = kept.at
+        for name, (mark, states) in kept.of.items():
+            tests = self._tests.get(name)
+            if isinstance(tests, _All) and mark == self._marks[name]:
+                tests.restore(states)
+
+
+class Kept(msgspec.Struct, array_like=True):
+    """What the tests of one sensor remember: by quantity for which limits, and each test's own."""
+
+    at: Stamp | None = None
+    of: dict[str, tuple[str, list[State]]] = {}
 
 
 class _Flagging(Protocol):
@@ -104,6 +150,11 @@ class _Test(Protocol):
     name: str
 
     def judge(self, value: float, at: Stamp) -> int: ...
+    def forget(self) -> None: ...
+    def save(self) -> State: ...
+    def restore(self, state: State) -> None:
+        """Raises ValueError for what is no state of it."""
+        ...
 
 
 class _Ranges:
@@ -128,10 +179,11 @@ class _Ranges:
 class _All:
     """The ranges, if any, and the tests with a memory: every one sees every number."""
 
-    __slots__ = ("_ranges", "_tests")
+    __slots__ = ("_all", "_ranges", "_tests")
 
     def __init__(self, ranges: _Ranges | None, tests: list[_Test]) -> None:
         self._ranges = ranges
+        self._all = tests
         self._tests = [(test.judge, test.name) for test in tests]
 
     def flag(self, value: float, at: Stamp) -> tuple[int, str]:
@@ -148,6 +200,20 @@ class _All:
             elif found == level:
                 why = f"{why}, {name}"
         return level, why
+
+    def forget(self) -> None:
+        for test in self._all:
+            test.forget()
+
+    def save(self) -> list[State]:
+        return [test.save() for test in self._all]
+
+    def restore(self, states: list[State]) -> None:
+        try:
+            for test, state in zip(self._all, states, strict=True):
+                test.restore(state)
+        except ValueError:
+            self.forget()
 
 
 def _expected(part: config_parts.Expect) -> Expect:

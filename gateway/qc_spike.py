@@ -9,6 +9,8 @@ own right behind the reading that proves it, in the same commit: `SpikeFold` is 
 comes exactly once and a restart loses none (gateway/README.md, D7). Only a verdict worse than the flag that
 was sent makes a record.
 
+Judged is the corrected value, as by the other tests, whose limits are in the same unit.
+
 Sources: as gateway/qc.py; test 6, spike. Both methods are those of ioos_qc 3.0.0 (`spike_test`): "average",
 the manual's, takes the distance to the middle of the neighbours, and so a great spike also convicts these;
 "differential" takes the smaller of the two steps, if they go opposite ways.
@@ -24,6 +26,7 @@ import msgspec
 
 from gateway.model import Body, Event, Reading, Record, Stamp, Value
 from gateway.qc import Expect, expected, worst
+from gateway.qc_memory import begin_anew
 from gateway.qc_tests import missed_ms
 
 if TYPE_CHECKING:
@@ -80,7 +83,12 @@ class SpikeFold:
     def step(self, record: Record) -> Sequence[Body]:
         """See one record."""
         body = record.body
-        if type(body) is not Reading or body.sensor not in self._tests:
+        if type(body) is not Reading:
+            if type(body) is Event:
+                for sensor in begin_anew(body, self._seen):
+                    del self._seen[sensor]
+            return ()
+        if body.sensor not in self._tests:
             return ()
         tests = self._tests[body.sensor]
         last = self._seen.get(body.sensor)
@@ -88,10 +96,10 @@ class SpikeFold:
         found: list[Body] = []
         if last is not None and self._follows(body, last.at):
             for quantity, value in last.values.items():
-                before[quantity] = value.raw
+                before[quantity] = value.value
                 if quantity in last.before and quantity in body.values:
-                    after = body.values[quantity].raw
-                    flag = spike(last.before[quantity], value.raw, after, *tests[quantity])
+                    after = body.values[quantity].value
+                    flag = spike(last.before[quantity], value.value, after, *tests[quantity])
                     if flag != _GOOD and worst([flag, value.flag]) != value.flag:
                         found.append(_flagged(last, quantity, flag, body))
         values = {quantity: value for quantity, value in body.values.items() if quantity in tests}
@@ -135,8 +143,8 @@ def _flagged(last: Seen, quantity: str, flag: int, proof: Reading) -> Event:
     """The event that corrects the flag of a value of the last reading."""
     value = last.values[quantity]
     detail: dict[str, Any] = {"sensor": proof.sensor, "medium": last.medium, "quantity": quantity}
-    detail |= {"seq": last.seq, "time_ms": last.at.utc_ms, "raw": value.raw, "unit": value.unit}
-    detail |= {"flag": flag, "why": "spike", "before": value.flag}
+    detail |= {"seq": last.seq, "time_ms": last.at.utc_ms, "raw": value.raw, "value": value.value}
+    detail |= {"unit": value.unit, "flag": flag, "why": "spike", "before": value.flag}
     if not last.at.synced:
         detail["mono_ms"] = last.at.mono_ms  # so that it finds its point, when that has been dated again
     return Event(proof.at, WHAT, detail)

@@ -19,6 +19,9 @@ from collections.abc import Mapping
 
 from gateway.model import Stamp
 
+State = list[float | None]
+"""What a test remembers, for the journal."""
+
 _GOOD, _NOT_EVALUATED, _SUSPECT, _FAIL = 1, 2, 3, 4
 
 DEAD_CYCLES = 3
@@ -48,6 +51,16 @@ class Gap:
             return _NOT_EVALUATED
         return _SUSPECT if self._last_ms - last_ms > self._gap_ms else _GOOD
 
+    def forget(self) -> None:
+        self._last_ms = None
+
+    def save(self) -> State:
+        return [self._last_ms]
+
+    def restore(self, state: State) -> None:
+        [last_ms] = state
+        self._last_ms = None if last_ms is None else int(last_ms)
+
 
 class RateOfChange:
     """Changing faster, from one reading to the next, than `per_s` a second: SUSPECT."""
@@ -67,6 +80,16 @@ class RateOfChange:
         if not 0 < passed_ms <= self._longest_ms or passed_ms == math.inf:
             return _NOT_EVALUATED
         return _SUSPECT if abs(value - last) / (passed_ms / 1000) > self._per_s else _GOOD
+
+    def forget(self) -> None:
+        self._last_ms = -math.inf
+
+    def save(self) -> State:
+        return [] if self._last_ms == -math.inf else [self._last, self._last_ms]
+
+    def restore(self, state: State) -> None:
+        if state:
+            self._last, self._last_ms = _numbers(state)
 
 
 class Climatology:
@@ -89,6 +112,15 @@ class Climatology:
         if span is None:
             return _NOT_EVALUATED
         return _GOOD if span[0] <= value <= span[1] else _SUSPECT
+
+    def forget(self) -> None:
+        """There is nothing to forget: what was, does not matter."""
+
+    def save(self) -> State:
+        return []
+
+    def restore(self, state: State) -> None:
+        """There is nothing to remember."""
 
     def _turn(self, utc_ms: int) -> None:
         """Find the month that this is in, and until when."""
@@ -144,6 +176,26 @@ class Extremes:
         self.lows.clear()
         self.newest = None
 
+    def save(self) -> State:
+        """How many highs there are, the highs, the lows; three numbers each."""
+        state: State = [len(self.highs)]
+        for seen in (*self.highs, *self.lows):
+            state += (seen.value, seen.at_ms, seen.next_ms)
+        return state
+
+    def restore(self, state: State) -> None:
+        """Raises ValueError for what is no such state."""
+        many, *rest = _numbers(state)
+        if len(rest) % 3:
+            raise ValueError("a value without its times")
+        seen = [Seen(rest[i], int(rest[i + 1]), int(rest[i + 2])) for i in range(0, len(rest), 3)]
+        highs, lows = seen[: int(many)], seen[int(many) :]
+        if bool(highs) != bool(lows):
+            raise ValueError("highs without lows")
+        if highs:
+            self.newest = lows[-1] = highs[-1]  # the newest ends both
+        self.highs, self.lows = deque(highs), deque(lows)
+
 
 def _thinned(queue: deque[Seen]) -> deque[Seen]:
     """Half of it: of two neighbours the older, which is the more extreme, with the time of the younger."""
@@ -192,6 +244,17 @@ class FlatLine:
             return _SUSPECT
         return _NOT_EVALUATED if self._since_ms == self._began_ms else _GOOD
 
+    def forget(self) -> None:
+        self._window.forget()
+
+    def save(self) -> State:
+        return [self._began_ms, self._since_ms, *self._window.save()]
+
+    def restore(self, state: State) -> None:
+        began_ms, since_ms = _numbers(state[:2])
+        self._began_ms, self._since_ms = int(began_ms), int(since_ms)
+        self._window.restore(state[2:])
+
 
 class Attenuated:
     """The values of the last `over_s` less than `suspect` apart: SUSPECT; less than `fail`: FAIL."""
@@ -228,6 +291,25 @@ class Attenuated:
         if apart < self._fail:
             return _FAIL
         return _SUSPECT if apart < self._suspect else _GOOD
+
+    def forget(self) -> None:
+        self._window.forget()
+
+    def save(self) -> State:
+        return [self._began_ms, *self._window.save()]
+
+    def restore(self, state: State) -> None:
+        [began_ms] = _numbers(state[:1])
+        self._began_ms = int(began_ms)
+        self._window.restore(state[1:])
+
+
+def _numbers(state: State) -> list[float]:
+    """Raises ValueError where one is missing."""
+    numbers = [number for number in state if number is not None]
+    if len(numbers) != len(state):
+        raise ValueError("a number is missing")
+    return numbers
 
 
 def _span_ms(length_s: float, every_s: float) -> float:

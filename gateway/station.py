@@ -40,6 +40,8 @@ from gateway.journal import Journal
 from gateway.ledger import GapLedger
 from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
+from gateway.qc import Checks, expected
+from gateway.qc_memory import QualityMemory
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
 from gateway.scan_verb import scan_verb
@@ -85,6 +87,7 @@ class Station:
         self.ledger = GapLedger({sensor.id: sensor.every_s for sensor in wanted.sensors})
         self.calibrations = CalibrationFold(*wants(wanted))
         self.maintenance = MaintenanceFold([s.id for s in wanted.sensors], self._in_maintenance)
+        self.checks = {s.id: Checks(expected(s.expect), s.every_s) for s in wanted.sensors}
         self.refused = RefusedFold()
         self.budgets = budgets(wanted)
         self.configured = ConfigurationFold()
@@ -96,6 +99,7 @@ class Station:
                 self.alarms,
                 *spike_folds(wanted.sensors),
                 *average_folds(wanted),
+                QualityMemory(self.checks),
                 self.last_alarms,
                 self.configured,
                 self.ledger,

@@ -10,7 +10,6 @@ from drivers.link import Link
 from gateway.bus import Bus, Sensor
 from gateway.follow import Follower
 from gateway.journal import Fold
-from gateway.qc import Checks, expected
 from gateway.supervise import Pulse
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def bus(station: Station, wire: config.Wire) -> Bus:
             medium=sensor.medium or "station",
             every_s=sensor.every_s,
             instrument=station.config.instrument(sensor),
-            checks=Checks(expected(sensor.expect), sensor.every_s),
+            checks=station.checks[sensor.id],
             live=station.calibrations.live(sensor.id),
         )
         for sensor in wire.sensors

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from gateway.qc import Attenuation, Expect, Flat, worst
-from tests.qc_series import Series, equal, ioos, random_series, spikes, stream
+from tests.qc_many import TOGETHER, all_equal, random_heaps
+from tests.qc_series import Series, Slots, equal, ioos, random_series, spikes, stream
 
 _ = None  # a reading that was missed
 QUARTER_S = 900  # its series have a value every 15 minutes
@@ -205,5 +206,17 @@ def test_precedence() -> None:
 )
 @given(random_series())
 def test_random_series(series: Series) -> None:
-    """10,000 of them: python -m tests.bench qc."""
+    """One at a time, so that hypothesis can make the one that differs short."""
     equal(series)
+
+
+@settings(
+    max_examples=10_000 // TOGETHER,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(random_heaps())
+def test_ten_thousand_series(given: tuple[Series, list[Slots]]) -> None:
+    assert all_equal(*given) == TOGETHER

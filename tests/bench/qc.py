@@ -16,7 +16,8 @@ import tracemalloc
 from gateway.model import Reading, Record, Value
 from gateway.qc import Attenuation, Checks, Expect, Flat
 from gateway.qc_spike import SpikeFold
-from tests.qc_series import equal, random_series, stamp
+from tests.qc_many import TOGETHER, all_equal, random_heaps
+from tests.qc_series import Series, Slots, stamp
 
 COUNT = 20_000
 SERIES = 10_000
@@ -99,12 +100,13 @@ def _random_series(count: int) -> Row:
 
     seen = 0
 
-    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(random_series())
-    def judge(series: object) -> None:
+    @settings(
+        max_examples=count // TOGETHER, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(random_heaps())
+    def judge(heap: tuple[Series, list[Slots]]) -> None:
         nonlocal seen
-        equal(series)  # type: ignore[arg-type]  # hypothesis passes on what the strategy makes
-        seen += 1
+        seen += all_equal(*heap)
 
     judge()
     return what, str(count), str(seen)
