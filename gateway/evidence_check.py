@@ -16,7 +16,7 @@ from gateway.errors import ConfigError
 from gateway.evidence_pack import LAYOUT, TABLES, Packed, entries, tabled
 from gateway.evidence_words import page
 from gateway.export_rows import Site
-from gateway.export_source import Span
+from gateway.export_source import Span, corrections
 from gateway.journal_chain import public_pem
 from gateway.verify import Chain, Trusted, Verdict
 
@@ -80,9 +80,12 @@ def _checked(opened: zipfile.ZipFile, trusted: Trusted) -> Verdict:
             raise ValueError("a block that is too long")
     span = Span(int(about["from_ms"]), int(about["to_ms"]))
     site = Site(about["station"], about["name"], about["timezone"], about["latitude"], about["longitude"])
+    versions = corrections(source)
     for table in TABLES:
         with opened.open(f"data/{table}.csv") as given:
-            line = _first_difference(given, (text.encode() for text, _ in tabled(source, span, table, site)))
+            line = _first_difference(
+                given, (text.encode() for text, _ in tabled(source, span, table, site, versions))
+            )
         if line:
             found.wrong.append(f"data/{table}.csv: line {line} is not what the signed blocks say")
     if opened.read("index.html").decode() != page(about):

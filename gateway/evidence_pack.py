@@ -28,15 +28,16 @@ from typing import IO, Any, cast
 from gateway import config
 from gateway.errors import ConfigError
 from gateway.evidence_words import page
-from gateway.export_rows import EVENT, Site, Stamps, What, cells, csv_text, records, safe
-from gateway.export_source import AHEAD_MS, Source, Span, bounds
+from gateway.export_rows import EVENT, NONE, Site, Stamps, What, cells, csv_text, records, safe
+from gateway.export_source import AHEAD_MS, Source, Span, Versions, bounds, corrections
 from gateway.journal_blocks import Place, Reader
 from gateway.journal_chain import fingerprint, public_pem
 from gateway.journal_store import Block
 
-LAYOUT = 1
+LAYOUT = 2
 TABLES = ("readings", "averages", "events", "calibrations", "gaps", "configuration")
 _GAPS = ("missed", "gap", "ledger", "loss", "power_cut", "chain_begun", "journal_unreadable")
+_CALIBRATIONS = ("calibrated", "correction", "calibration_due", "slope_low", "sensor_changed", "visit")
 Open = Callable[[], IO[bytes]]
 
 
@@ -96,7 +97,12 @@ class Stretch:
 
 
 def write(
-    path: Path, station: config.Station, reader: Reader, span: Span, tell: Callable[[float], None]
+    path: Path,
+    station: config.Station,
+    reader: Reader,
+    span: Span,
+    tell: Callable[[float], None],
+    versions: Versions = NONE,
 ) -> int:
     """Write the pack; gives the rows of readings. Raises ConfigError, OSError, JournalError."""
     from gateway.export import Watched, site, whole
@@ -104,6 +110,7 @@ def write(
     first, last = bounds(reader, Span(span.from_ms, span.to_ms + AHEAD_MS))
     if first is None:
         raise ConfigError([f"{station.data}: there is no block yet, so nothing to prove; wait ten minutes"])
+    last = _last_correction(reader, span, last, versions)
     stretch = Stretch(reader, first, last)
     total = sum(1 for _ in stretch.places())
     about: dict[str, Any] = {
@@ -123,11 +130,12 @@ def write(
         pack.writestr(_named("chain/blocks.jsonl"), "".join(lines))
         pack.writestr(_named("chain/station.pub"), b"".join(public_pem(key) for key in keys))
         about["keys"] = [fingerprint(key) for key in keys]
+        told = corrections(stretch)
         source, rows = Watched(stretch, total * len(TABLES), tell), {}
         for table in TABLES:
             with pack.open(_named(f"data/{table}.csv"), "w", force_zip64=True) as out:
                 rows[table] = 0
-                for text, more in tabled(source, span, table, site(station)):
+                for text, more in tabled(source, span, table, site(station), told):
                     out.write(text.encode())
                     rows[table] += more
         about["rows"] = rows
@@ -136,11 +144,13 @@ def write(
     return rows["readings"]
 
 
-def tabled(source: Source, span: Span, table: str, site: Site) -> Iterator[tuple[str, int]]:
+def tabled(
+    source: Source, span: Span, table: str, site: Site, versions: Versions
+) -> Iterator[tuple[str, int]]:
     """A table of the pack, piece by piece, with the rows. Raises JournalError."""
     everything = frozenset[str]()
     if table in ("readings", "averages", "events"):
-        yield from csv_text(source, span, cast(What, table), everything, site)
+        yield from csv_text(source, span, cast(What, table), everything, site, versions)
         return
     stamps = Stamps(site.timezone)
     yield ",".join(EVENT) + "\r\n", 0
@@ -148,12 +158,44 @@ def tabled(source: Source, span: Span, table: str, site: Site) -> Iterator[tuple
         what = getattr(record.body, "what", "")
         if (
             (table == "configuration" and what == "configuration")
-            or (table == "calibrations" and what.startswith(("calibrat", "sensor_changed")))
+            or (table == "calibrations" and what in _CALIBRATIONS)
             or (table == "gaps" and what in _GAPS)
         ):
             text = io.StringIO()
             csv.writer(text).writerows([[safe(cell) for cell in row] for row in cells(record, stamps)])
             yield text.getvalue(), 1
+
+
+def _last_correction(reader: Reader, span: Span, last: int, versions: Versions) -> int:
+    """The first seq of the last block that the pack needs: behind the span may stand what corrects it."""
+    wanted = [
+        v
+        for of in versions.values()
+        for v in of
+        if v.from_ms < span.to_ms and (v.to_ms is None or v.to_ms > span.from_ms)
+    ]
+    if not wanted:
+        return last
+    for block in reader.blocks(last):
+        if any(v in of for of in corrections(_One(block)).values() for v in wanted):
+            last = block.first_seq
+    return last
+
+
+class _One:
+    """One block as a source."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+
+    def places(self) -> Iterator[Place]:
+        yield Place(self._block.first_seq, self._block.last_seq, self._block.from_ms, self._block.to_ms)
+
+    def blocks(self, after_seq: int = 0) -> Iterator[Block]:
+        yield self._block
+
+    def newest(self) -> Sequence[bytes]:
+        return ()
 
 
 def entries(lines: Iterator[bytes]) -> Iterator[Entry]:

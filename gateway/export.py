@@ -19,11 +19,11 @@ from typing import IO, Any, cast
 from zoneinfo import ZoneInfo
 
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, JournalError
 from gateway.export_rows import Shape as Shape
 from gateway.export_rows import Site as Site
 from gateway.export_rows import What, csv_text, json_lines
-from gateway.export_source import Source, Span, span_of
+from gateway.export_source import Source, Span, Versions, corrections, remembered, span_of, tells_of
 from gateway.journal_blocks import Place, Reader
 from gateway.journal_store import Block
 
@@ -48,7 +48,7 @@ class Watched:
     """A source that tells how far reading has come."""
 
     def __init__(self, source: Source, total: int, tell: Any) -> None:
-        self._source, self._total, self._tell = source, max(1, 2 * total), tell
+        self._source, self._total, self._tell = source, max(1, total), tell
         self._done = 0
 
     def places(self) -> Iterator[Place]:
@@ -75,7 +75,7 @@ def wish(station: config.Station, given: Mapping[str, Any]) -> Wish:
             wrong.append(f"{name} {given[key]}: {e}")
     known = [sensor.id for sensor in station.sensors]
     for sensor in given["sensor"]:
-        if sensor not in known:
+        if sensor not in known and not _was_there(station, sensor):
             close = difflib.get_close_matches(sensor, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
             wrong.append(f"--sensor {sensor}: there is no such sensor; {hint}")
@@ -137,6 +137,9 @@ def export(station: config.Station, wanted: Wish) -> int:
         there = span_of(reader.places())
         if there is not None and wanted.span is not None:
             _overlap(there, span, more=bool(reader.newest()))
+        memory = reader.memory()
+        state = None if memory is None else memory.folds.get("calibration")
+        versions = corrections(reader) if state is None else remembered(state, reader.newest())
         total = sum(p.to_ms >= span.from_ms and p.from_ms < span.to_ms for p in reader.places())
         try:
             with progress(Path(wanted.output).name) as tell:
@@ -144,11 +147,13 @@ def export(station: config.Station, wanted: Wish) -> int:
                 if wanted.evidence:
                     from gateway import evidence_pack
 
-                    rows = evidence_pack.write(Path(wanted.output), station, reader, span, tell)
+                    rows = evidence_pack.write(Path(wanted.output), station, reader, span, tell, versions)
                 elif wanted.format == "parquet":
-                    rows = export_parquet.write(Path(wanted.output), source, span, wanted, site(station))
+                    rows = export_parquet.write(
+                        Path(wanted.output), source, span, wanted, site(station), versions
+                    )
                 else:
-                    rows = _text(source, span, wanted, site(station))
+                    rows = _text(source, span, wanted, site(station), versions)
         except OSError as e:
             if isinstance(e, BrokenPipeError):
                 raise
@@ -187,7 +192,7 @@ def progress(what: str) -> Iterator[Any]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _text(source: Source, span: Span, wanted: Wish, at: Site) -> int:
+def _text(source: Source, span: Span, wanted: Wish, at: Site, versions: Versions) -> int:
     rows = 0
     with contextlib.ExitStack() as stack:
         if wanted.output == "-":
@@ -195,13 +200,14 @@ def _text(source: Source, span: Span, wanted: Wish, at: Site) -> int:
         else:
             file = stack.enter_context(whole(Path(wanted.output)))
         if wanted.format == "csv":
-            for text, more in csv_text(source, span, wanted.what, wanted.sensors, at):
+            for text, more in csv_text(source, span, wanted.what, wanted.sensors, at, versions):
                 file.write(text.encode())
                 rows += more
         else:
             gathered: list[bytes] = []
             size = 0
-            for lines, more in json_lines(source, span, wanted.what, wanted.sensors, at, wanted.shape):
+            of, shape = wanted.sensors, wanted.shape
+            for lines, more in json_lines(source, span, wanted.what, of, at, shape, versions):
                 gathered.append(lines)
                 rows, size = rows + more, size + len(lines)
                 if size > GATHER_BYTES:
@@ -210,6 +216,15 @@ def _text(source: Source, span: Span, wanted: Wish, at: Site) -> int:
             file.write(b"".join(gathered))
         file.flush()
     return rows
+
+
+def _was_there(station: config.Station, sensor: str) -> bool:
+    """Whether the journal knows a sensor that is configured no more."""
+    try:
+        with Reader(station.data) as reader:
+            return tells_of(reader, sensor)
+    except JournalError:
+        return False
 
 
 def _overlap(there: Span, span: Span, *, more: bool) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
 from gateway.export_rows import COLUMNS, Site, Stamps, cells, records
-from gateway.export_source import Source, Span
+from gateway.export_source import Source, Span, Versions
 
 if TYPE_CHECKING:
     from gateway.export import Wish
 
 ROWS = 65_536
-_NUMBERS = {"raw", "value", "mean", "minimum", "maximum"}
-_WHOLE = {"flag", "calibration", "seq", "used", "expected", "revision"}
+_NUMBERS = {"raw", "value", "mean", "minimum", "maximum", "corrected"}
+_WHOLE = {"flag", "calibration", "seq", "used", "expected", "revision", "version"}
 
 
 def needed() -> None:
@@ -28,7 +28,7 @@ def needed() -> None:
         ) from None
 
 
-def write(path: Path, source: Source, span: Span, wanted: Wish, site: Site) -> int:
+def write(path: Path, source: Source, span: Span, wanted: Wish, site: Site, versions: Versions) -> int:
     """Write the file; gives the rows. Raises OSError, JournalError."""
     import pyarrow
     from pyarrow import parquet
@@ -59,7 +59,7 @@ def write(path: Path, source: Source, span: Span, wanted: Wish, site: Site) -> i
             writer.write_table(pyarrow.table(arrays, schema=schema))
 
         for record in records(source, span, wanted.what, wanted.sensors):
-            rows += cells(record, stamps)
+            rows += cells(record, stamps, versions)
             if len(rows) >= ROWS:
                 put()
                 count += len(rows)

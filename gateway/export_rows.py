@@ -3,11 +3,14 @@
 The way for most readings is short, because a year has many: their numbers already stand as text in the
 journal, so a csv row is that text with another punctuation,
 
-    "values":{"ph":[7.12,7.1,"pH",1,""]}     ►  …,ph,7.12,7.1,"pH",1,"",0,18231
+    "values":{"ph":[7.12,7.1,"pH",1,""]}     ►  …,ph,7.12,7.1,"pH",1,"",0,18231,,
 
 and only what was corrected later, is of an unsure clock or has odd characters is taken apart and put together
 again (RFC 4180). No text begins with a character that a spreadsheet takes for a formula: such a cell gets an
 apostrophe before it (OWASP, CSV Injection).
+
+`value` is what counted when it was read, by version `calibration` of the sensor's corrections. Where a later
+one says otherwise, `corrected` is what counts now and `version` its number; empty, `value` still counts.
 
 SensorThings: Observations as in OGC 18-088, SensorThings API Part 1: Sensing 1.1, the Datastream by name.
 OpenAQ: measurements as openaq-fetch's lib/measurement-schema.json has them; only pm1, pm2.5 and pm10.
@@ -26,14 +29,26 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.export_source import Piece, Source, Span, Times, clock, corrected, decoded, pieces, when_ms
+from gateway.calibration import corrected as counts
+from gateway.export_source import (
+    Piece,
+    Source,
+    Span,
+    Times,
+    Versions,
+    clock,
+    corrected,
+    decoded,
+    pieces,
+    when_ms,
+)
 from gateway.model import Average, Event, Reading, Record, Value
 
 What = Literal["readings", "averages", "events"]
 Shape = Literal["plain", "sensorthings", "openaq"]
 
 READING = ("time_utc", "time_local", "clock", "sensor", "medium", "quantity", "raw", "value", "unit", "flag",
-           "why", "calibration", "seq")  # fmt: skip
+           "why", "calibration", "seq", "corrected", "version")  # fmt: skip
 AVERAGE = ("from_utc", "to_utc", "from_local", "to_local", "clock", "sensor", "medium", "quantity", "mean",
            "minimum", "maximum", "used", "expected", "unit", "flag", "why", "revision", "seq")  # fmt: skip
 EVENT = ("time_utc", "time_local", "clock", "what", "detail", "seq")
@@ -61,6 +76,8 @@ class _Other(msgspec.Struct, tag="event", tag_field="kind"):
 class _Mean(msgspec.Struct, tag="average", tag_field="kind"):
     pass
 
+
+NONE: Versions = {}
 
 _quick = msgspec.json.Decoder(list[tuple[int, _Quick | _Other | _Mean]])
 _json = msgspec.json.Encoder()
@@ -115,34 +132,40 @@ def records(source: Source, span: Span, what: What, sensors: frozenset[str]) -> 
 
 
 def csv_text(
-    source: Source, span: Span, what: What, sensors: frozenset[str], site: Site
+    source: Source, span: Span, what: What, sensors: frozenset[str], site: Site, versions: Versions = NONE
 ) -> Iterator[tuple[str, int]]:
     """The table piece by piece, and how many rows each has; the head first. Raises JournalError."""
     stamps = Stamps(site.timezone)
     yield ",".join(COLUMNS[what]) + "\r\n", 0
     if what != "readings":
         for record in records(source, span, what, sensors):
-            yield _rows(record, stamps)
+            yield _rows(record, stamps, versions)
         return
     times = Times(source)
     for piece in pieces(source, span):
-        yield _quickly(piece, span, sensors, stamps, times)
+        yield _quickly(piece, span, sensors, stamps, times, versions)
 
 
 def json_lines(
-    source: Source, span: Span, what: What, sensors: frozenset[str], site: Site, shape: Shape
+    source: Source,
+    span: Span,
+    what: What,
+    sensors: frozenset[str],
+    site: Site,
+    shape: Shape,
+    versions: Versions = NONE,
 ) -> Iterator[tuple[bytes, int]]:
     """JSON lines, each with how many it is. Raises JournalError."""
     stamps = Stamps(site.timezone)
-    shaped: Callable[[Record, Stamps, Site], Iterator[dict[str, Any]]]
+    shaped: Callable[[Record, Stamps, Site, Versions], Iterator[dict[str, Any]]]
     shaped = {"plain": _plain, "sensorthings": _sensorthings, "openaq": _openaq}[shape]
     for record in records(source, span, what, sensors):
-        lines = [_json.encode(one) for one in shaped(record, stamps, site)]
+        lines = [_json.encode(one) for one in shaped(record, stamps, site, versions)]
         if lines:
             yield b"\n".join(lines) + b"\n", len(lines)
 
 
-def cells(record: Record, stamps: Stamps) -> list[tuple[Any, ...]]:
+def cells(record: Record, stamps: Stamps, versions: Versions = NONE) -> list[tuple[Any, ...]]:
     """The rows of a record, as COLUMNS says."""
     body, seq = record.body, record.seq
     utc, local = stamps.both(body.at.utc_ms)
@@ -159,10 +182,19 @@ def cells(record: Record, stamps: Stamps) -> list[tuple[Any, ...]]:
     assert isinstance(body, Reading)  # noqa: S101  the third and last kind
     head = (utc, local, clock(body.at), body.sensor, body.medium)
     return [
-        (*head, q, v.raw, v.value, v.unit, v.flag, v.why, body.calibration, seq)
+        (*head, q, v.raw, v.value, v.unit, v.flag, v.why, body.calibration, seq, *newer(body, q, versions))
         for q, v in body.values.items()
         if isinstance(v, Value)
     ]
+
+
+def newer(reading: Reading, quantity: str, versions: Versions) -> tuple[float, int] | tuple[None, None]:
+    """What counts now and the number of its version, if that is a later one than what was read with."""
+    of = versions.get(reading.sensor)
+    if not of:
+        return None, None
+    value, number = counts(reading, quantity, of)
+    return (value, number) if number != reading.calibration else (None, None)
 
 
 @cache
@@ -174,7 +206,12 @@ def _seconds() -> list[str]:
 
 
 def _quickly(
-    piece: Piece, span: Span, sensors: frozenset[str], stamps: Stamps, times: Times
+    piece: Piece,
+    span: Span,
+    sensors: frozenset[str],
+    stamps: Stamps,
+    times: Times,
+    versions: Versions = NONE,
 ) -> tuple[str, int]:
     """The readings of a piece as csv."""
     joined = b"[" + b",".join(piece.lines) + b"]"
@@ -183,7 +220,7 @@ def _quickly(
     try:
         found = _quick.decode(joined)
     except msgspec.DecodeError:
-        return _slowly(piece, piece.lines, span, sensors, stamps, times)
+        return _slowly(piece, piece.lines, span, sensors, stamps, times, versions)
     out: list[str] = []
     count = 0
     both, verdicts, from_ms, to_ms = stamps.both, piece.verdicts, span.from_ms, span.to_ms
@@ -193,15 +230,20 @@ def _quickly(
         at_ms, _, _, synced = body.at
         text = str(body.values, "utf-8")
         name = body.sensor, body.medium
-        if not synced or seq in verdicts or ((odd or name not in plain) and not _simple(text, body)):
-            rows, more = _slowly(piece, piece.lines[i : i + 1], span, sensors, stamps, times)
+        if (
+            not synced
+            or seq in verdicts
+            or body.sensor in versions
+            or ((odd or name not in plain) and not _simple(text, body))
+        ):
+            rows, more = _slowly(piece, piece.lines[i : i + 1], span, sensors, stamps, times, versions)
             out.append(rows)
             count += more
         elif from_ms <= at_ms < to_ms and len(text) > 2:
             plain.add(name)
             utc, local = both(at_ms)
             head = f"{utc},{local},synced,{body.sensor},{body.medium},"
-            tail = f",{body.calibration},{seq}\r\n"
+            tail = f",{body.calibration},{seq},,\r\n"
             rows = text[2:-2].replace('":[', ",").replace('],"', tail + head)
             out += (head, rows, tail)
             count += text.count('":[')
@@ -221,7 +263,13 @@ def _simple(text: str, body: _Quick) -> bool:
 
 
 def _slowly(
-    piece: Piece, lines: list[bytes], span: Span, sensors: frozenset[str], stamps: Stamps, times: Times
+    piece: Piece,
+    lines: list[bytes],
+    span: Span,
+    sensors: frozenset[str],
+    stamps: Stamps,
+    times: Times,
+    versions: Versions = NONE,
 ) -> tuple[str, int]:
     out: list[str] = []
     count = 0
@@ -229,14 +277,14 @@ def _slowly(
         record = decoded(line)
         if record is not None and type(record.body) is Reading:
             for known in _wanted(record, piece, times, span, sensors):
-                rows, more = _rows(known, stamps)
+                rows, more = _rows(known, stamps, versions)
                 out.append(rows)
                 count += more
     return "".join(out), count
 
 
-def _rows(record: Record, stamps: Stamps) -> tuple[str, int]:
-    rows = cells(record, stamps)
+def _rows(record: Record, stamps: Stamps, versions: Versions) -> tuple[str, int]:
+    rows = cells(record, stamps, versions)
     if type(record.body) is Reading:  # unit and why always in quotes, as on the quick way
         return "".join(_reading_row(row) for row in rows), len(rows)
     text = io.StringIO()
@@ -285,7 +333,7 @@ def _wanted(
 # ── JSON ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plain(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[str, Any]]:
+def _plain(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
     body = record.body
     utc, local = stamps.both(body.at.utc_ms)
     about: dict[str, Any] = {"station": site.id, "seq": record.seq, "time": utc, "time_local": local}
@@ -297,6 +345,10 @@ def _plain(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[str, Any
     values: dict[str, Any] = {}
     for quantity, value in body.values.items():
         values[quantity] = {name: getattr(value, name) for name in value.__struct_fields__}
+        if isinstance(body, Reading):
+            now, number = newer(body, quantity, versions)
+            if number is not None:
+                values[quantity] |= {"corrected": now, "version": number}
     if isinstance(body, Average):
         begin, begin_local = stamps.both(body.start_ms)
         about |= {
@@ -310,7 +362,7 @@ def _plain(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[str, Any
         yield about | {"calibration": body.calibration, "values": values}
 
 
-def _sensorthings(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[str, Any]]:
+def _sensorthings(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
     body = record.body
     if isinstance(body, Event):
         return
@@ -325,6 +377,10 @@ def _sensorthings(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[s
         else:
             when, result, name = utc, getattr(value, "value", None), "reading"
             about |= {"raw": getattr(value, "raw", None), "calibration": body.calibration}
+            now, version = newer(body, quantity, versions)
+            if version is not None:
+                about |= {"value": result, "version": version}
+                result = now
         if result is None:
             continue
         yield {
@@ -340,13 +396,15 @@ def _sensorthings(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[s
         }
 
 
-def _openaq(record: Record, stamps: Stamps, site: Site) -> Iterator[dict[str, Any]]:
+def _openaq(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
     body = record.body
     if isinstance(body, Event) or body.medium != "air":
         return
     utc, local = stamps.both(body.at.utc_ms)
     for quantity, value in body.values.items():
         number = value.mean if not isinstance(value, Value) else value.value
+        if isinstance(body, Reading) and (now := newer(body, quantity, versions)[0]) is not None:
+            number = now
         if quantity not in _OPENAQ or number is None or value.flag not in (1, 2) or value.unit != "ug/m3":
             continue  # what a quality test doubts is not published
         row: dict[str, Any] = {

@@ -2,6 +2,7 @@
 learned about a record after it was written.
 
     flagged    the verdict on a spike comes with the next reading, as an event (gateway.qc_spike): read ahead
+    correction a later version of what makes a value of a raw number (gateway.calibration): looked up before
     clock_set  what was read before the clock was right is dated by a later event (gateway.dating): looked up
                when the first such record is met, over the whole source
 
@@ -12,25 +13,31 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
+from gateway.calibration import Version
 from gateway.dating import DRIFT, ERROR_MS, Dated
 from gateway.dating_release import DatedStamp, redated
 from gateway.journal_blocks import Place
-from gateway.journal_store import Block, Unreadable
+from gateway.journal_store import Block
 from gateway.model import Average, Event, Flag, Reading, Record, Stamp, Value
 from gateway.qc_spike import WHAT as FLAGGED
 
 AHEAD_MS = 25 * 3_600_000
 """How far the verdicts are looked for: the slowest sensor is read once a day."""
 AHEAD_BLOCKS = 4
+HELD_BYTES = 8 << 20
+"""Text of blocks that were looked into ahead and are still to come; what is beyond is unpacked twice."""
 FAR_MS = 1000 * 365 * 86_400_000
 
 Verdicts = dict[int, dict[str, tuple[int, str]]]
+Versions = Mapping[str, Sequence[Version]]
+"""The corrections of each sensor."""
 
 
 class Source(Protocol):
@@ -126,22 +133,32 @@ def pieces(source: Source, span: Span) -> Iterator[Piece]:
     if start_seq is None:
         start_seq = end_seq
     verdicts: Verdicts = {}
-    ahead, ahead_ms, waiting, ended = source.blocks(start_seq - 1), 0, 0, False
+    ahead, ahead_ms, held, ended = source.blocks(start_seq - 1), 0, 0, False
+    waiting: deque[tuple[Block, bytes | None, int]] = deque()
     last_seq = start_seq - 1
-    for block in source.blocks(start_seq - 1):
-        if block.first_seq > end_seq:
-            return
-        waiting -= 1
-        while not ended and (ahead_ms <= block.to_ms + AHEAD_MS or waiting < AHEAD_BLOCKS):
+    while True:
+        while not ended and (
+            not waiting or ahead_ms <= waiting[0][0].to_ms + AHEAD_MS or len(waiting) <= AHEAD_BLOCKS
+        ):
             found = next(ahead, None)
             if found is None:
                 _verdicts(source.newest(), verdicts)
                 ended = True
-            else:
-                if b'"flagged"' in _text(found):
-                    _verdicts(_lines(found), verdicts)
-                ahead_ms, waiting = found.to_ms, waiting + 1
-        if lines := _lines(block):
+                break
+            text = _text(found)
+            if b'"flagged"' in text:
+                _verdicts(_split(text), verdicts)
+            ahead_ms = found.to_ms
+            size = len(text) if held + len(text) <= HELD_BYTES or not waiting else 0
+            waiting.append((found, text if size else None, size))
+            held += size
+        if not waiting:
+            break
+        block, kept, size = waiting.popleft()
+        held -= size
+        if block.first_seq > end_seq:
+            return
+        if lines := _split(_text(block) if kept is None else kept):
             yield Piece(lines, verdicts)
         last_seq = block.last_seq
         for seq in [seq for seq in verdicts if seq <= last_seq]:
@@ -177,6 +194,46 @@ def decoded(line: bytes) -> Record | None:
         return None
 
 
+def corrections(source: Source) -> Versions:
+    """All versions that the blocks and the newest records tell of."""
+    found: list[Version] = []
+    for block in source.blocks():
+        text = _text(block)
+        if b'"correction"' in text:
+            found += _versions(_split(text))
+    return by_sensor([*found, *_versions(source.newest())])
+
+
+def remembered(state: str, newest: Sequence[bytes]) -> Versions:
+    """The same of a journal, by what its station remembers (gateway.calibration_fold) and the newest
+    records.
+    """
+    try:
+        known = msgspec.json.decode(state, type=_Remembered)
+    except msgspec.DecodeError:
+        known = _Remembered()
+    versions = [version for one in known.sensors.values() for version in one.versions]
+    return by_sensor([*versions, *_versions(newest)])
+
+
+def tells_of(source: Source, sensor: str) -> bool:
+    """Whether a reading of this sensor is there. Looks through everything where none is."""
+    sign = b'"sensor":' + msgspec.json.encode(sensor) + b","
+    if any(sign in line for line in source.newest()):
+        return True
+    return any(sign in _text(block) for block in source.blocks())
+
+
+def by_sensor(versions: Sequence[Version]) -> Versions:
+    """Each version once, sensor by sensor."""
+    found: dict[str, list[Version]] = {}
+    for version in versions:
+        of = found.setdefault(version.sensor, [])
+        if version not in of:
+            of.append(version)
+    return found
+
+
 def when_ms(body: Reading | Average | Event) -> int:
     """What the span is held against: the time, of an average the begin of its window."""
     return body.start_ms if type(body) is Average else body.at.utc_ms
@@ -193,6 +250,14 @@ def span_of(places: Iterator[Place]) -> Span | None:
     for place in places:
         low, high = min(low, place.from_ms), max(high, place.to_ms + 1)
     return Span(low, high) if high else None
+
+
+class _Known(msgspec.Struct):
+    versions: list[Version] = []
+
+
+class _Remembered(msgspec.Struct):
+    sensors: dict[str, _Known] = {}
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
@@ -248,6 +313,20 @@ def _verdicts(lines: Sequence[bytes], verdicts: Verdicts) -> None:
             verdicts.setdefault(seq, {})[quantity] = (int(flag), str(detail.get("why", "")))
 
 
+def _versions(lines: Sequence[bytes]) -> list[Version]:
+    found = []
+    for line in lines:
+        if b'"correction"' not in line:
+            continue
+        try:
+            _, seen = _seen.decode(line)
+            if seen.what == "correction":
+                found.append(msgspec.convert(seen.detail, Version, strict=False))
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            continue
+    return found
+
+
 def _all_lines(source: Source) -> Iterator[Sequence[bytes]]:
     for block in source.blocks():
         yield _lines(block)
@@ -263,10 +342,12 @@ def _text(block: Block) -> bytes:
 
 def _lines(block: Block) -> list[bytes]:
     """The records of the block; none where it cannot be unpacked."""
-    try:
-        return block.lines()
-    except Unreadable:
-        return []
+    return _split(_text(block))
+
+
+def _split(text: bytes) -> list[bytes]:
+    """As Block.lines."""
+    return [line for line in text.split(b"\n") if line[:1] == b"["]
 
 
 def _seq(line: bytes) -> int:

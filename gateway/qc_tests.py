@@ -89,7 +89,8 @@ class RateOfChange:
 
     def restore(self, state: State) -> None:
         if state:
-            self._last, self._last_ms = _numbers(state)
+            self._last, last_ms = _numbers(state)
+            self._last_ms = int(last_ms)
 
 
 class Climatology:

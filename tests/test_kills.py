@@ -24,6 +24,7 @@ SLACK_S = 3.0
 def test_25_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
     found = killed(tmp_path, 25, seed)
     assert not found.wrong, found
+    assert min(found.flags - 60, found.suspect - 5) > 0, f"nothing to compare with one go: {found}"
     assert found.journaled > 60, f"the kills left it no time to work: {found}"
     assert found.late_s < SLACK_S, found
 

@@ -77,7 +77,7 @@ def test_the_worst_flag(flags: list[int], combined: int) -> None:
 # ── what is not known is not evaluated ──
 
 
-def test_a_restart_begins_anew() -> None:
+def test_without_what_was_kept_it_begins_anew() -> None:
     expect = Expect(
         rate_per_s=0.001, flat=Flat(0.5, 30.0, 60.0), attenuated=Attenuation(100.0, 9.0), gap_s=15.0
     )
@@ -221,6 +221,8 @@ def test_the_verdict_is_an_event_behind_the_reading_that_proves_it() -> None:
     first = detail | {"seq": 105, "time_ms": START_S * 1000 + 10_000, "raw": 7.01, "flag": 3}
     second = detail | {"seq": 109, "time_ms": START_S * 1000 + 20_000, "raw": 8.40, "flag": 4}
     third = detail | {"seq": 113, "time_ms": START_S * 1000 + 30_000, "raw": 7.03, "flag": 3}
+    for one in (first, second, third):
+        one["value"] = one["raw"]
     assert found == [
         (109, Event(stamp(20), "flagged", first)),
         (113, Event(stamp(30), "flagged", second)),

@@ -6,6 +6,7 @@ the journal, what a second MQTT client got and the points in InfluxDB.
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from bisect import bisect_left
@@ -16,13 +17,22 @@ from random import Random
 from typing import Any
 
 from drivers.emulators.record import Said
-from gateway import verify
+from gateway import config, verify
 from gateway.model import Reading, Record
+from tests.crash.again import again
 from tests.services import InfluxDB, Mosquitto, running, until
 from tests.site import KEEPING, Keeper, Site, events, journaled, site, stored
 
+log = logging.getLogger(__name__)
+
 COMMITS_S = (0.1, 0.1, 0.1, 1.0)
 """The commit interval of a life: mostly short, so that a short life keeps something; or the default."""
+QUALITY = """gap = "1 s"
+rate = "0.5 / 1 min"
+flat = { within = 0.05, suspect = "2 s", fail = "20 s" }
+attenuated = { over = "10 s", suspect = 0.1 }
+"""
+"""Tests of ph1 that remember what a kill must not take away."""
 
 
 @dataclass
@@ -52,11 +62,17 @@ class Sum:
     """Losses that the journal claims: after kills there are none."""
     broken_chain: int = 0
     """What `suuaba verify` finds wrong with the journal."""
+    otherwise: int = 0
+    """Flags, verdicts and averages that the same readings in one go make otherwise (tests.crash.again)."""
+    flags: int = 0
+    suspect: int = 0
+    averages: int = 0
+    """What of these was compared."""
 
     @property
     def wrong(self) -> dict[str, float]:
         """What should be zero and is not."""
-        fine = ("kills", "answered", "journaled", "missing", "late_s")
+        fine = ("kills", "answered", "journaled", "missing", "late_s", "flags", "suspect", "averages")
         return {name: figure for name, figure in asdict(self).items() if figure and name not in fine}
 
 
@@ -131,7 +147,8 @@ def killed(folder: Path, kills: int, seed: int) -> Sum:
         site(folder, broker, influxdb) as place,
     ):
         quick = place.file.read_text().replace('every = "2 s"', 'every = "400 ms"')
-        place.file.write_text(quick.replace('every = "1 s"', 'every = "400 ms"'))
+        quick = quick.replace('every = "1 s"', 'every = "400 ms"')
+        place.file.write_text(quick.replace("usual = [6, 9]\n", f"usual = [6, 9]\n{QUALITY}"))
         keeper = Keeper(broker.port)
         killer = Killer(place, broker, influxdb, Random(seed))
         for _ in range(kills):
@@ -149,6 +166,11 @@ def killed(folder: Path, kills: int, seed: int) -> Sum:
         found.losses = len(events(records, "loss"))
         data = place.folder / "data"
         chain = verify.journal(data, verify.trusted([str(data / "station.pub")], None))
+        once_more = again(records, config.load(place.file))
+        found.otherwise = len(once_more.differ)
+        found.flags, found.suspect = once_more.flags, once_more.suspect
+        found.averages = once_more.averages
+        log.warning("in one go: %s", once_more.differ[:3])
         found.broken_chain = len(chain.wrong) + (chain.blocks < 2)
         keeper.close()
     return found
