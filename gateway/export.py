@@ -20,9 +20,10 @@ from zoneinfo import ZoneInfo
 
 from gateway import config
 from gateway.errors import ConfigError, JournalError
-from gateway.export_rows import Shape as Shape
+from gateway.export_json import Shape as Shape
+from gateway.export_json import json_lines
 from gateway.export_rows import Site as Site
-from gateway.export_rows import What, csv_text, json_lines
+from gateway.export_rows import What, csv_text
 from gateway.export_source import Source, Span, Versions, corrections, remembered, span_of, tells_of
 from gateway.journal_blocks import Place, Reader
 from gateway.journal_store import Block

@@ -1,4 +1,4 @@
-"""How exported records look: csv, and JSON lines in three shapes.
+"""How exported records look: as csv; gateway.export_json has the rest.
 
 The way for most readings is short, because a year has many: their numbers already stand as text in the
 journal, so a csv row is that text with another punctuation,
@@ -11,16 +11,13 @@ apostrophe before it (OWASP, CSV Injection).
 
 `value` is what counted when it was read, by version `calibration` of the sensor's corrections. Where a later
 one says otherwise, `corrected` is what counts now and `version` its number; empty, `value` still counts.
-
-SensorThings: Observations as in OGC 18-088, SensorThings API Part 1: Sensing 1.1, the Datastream by name.
-OpenAQ: measurements as openaq-fetch's lib/measurement-schema.json has them; only pm1, pm2.5 and pm10.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -45,7 +42,6 @@ from gateway.export_source import (
 from gateway.model import Average, Event, Reading, Record, Value
 
 What = Literal["readings", "averages", "events"]
-Shape = Literal["plain", "sensorthings", "openaq"]
 
 READING = ("time_utc", "time_local", "clock", "sensor", "medium", "quantity", "raw", "value", "unit", "flag",
            "why", "calibration", "seq", "corrected", "version")  # fmt: skip
@@ -54,7 +50,6 @@ AVERAGE = ("from_utc", "to_utc", "from_local", "to_local", "clock", "sensor", "m
 EVENT = ("time_utc", "time_local", "clock", "what", "detail", "seq")
 COLUMNS: dict[str, tuple[str, ...]] = {"readings": READING, "averages": AVERAGE, "events": EVENT}
 _KIND = {"readings": Reading, "averages": Average, "events": Event}
-_OPENAQ = {"pm1": "pm1", "pm2_5": "pm25", "pm10": "pm10"}
 _ODD = (b"\\", b'"=', b'"+', b'"-', b'"@')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -144,25 +139,6 @@ def csv_text(
     times = Times(source)
     for piece in pieces(source, span):
         yield _quickly(piece, span, sensors, stamps, times, versions)
-
-
-def json_lines(
-    source: Source,
-    span: Span,
-    what: What,
-    sensors: frozenset[str],
-    site: Site,
-    shape: Shape,
-    versions: Versions = NONE,
-) -> Iterator[tuple[bytes, int]]:
-    """JSON lines, each with how many it is. Raises JournalError."""
-    stamps = Stamps(site.timezone)
-    shaped: Callable[[Record, Stamps, Site, Versions], Iterator[dict[str, Any]]]
-    shaped = {"plain": _plain, "sensorthings": _sensorthings, "openaq": _openaq}[shape]
-    for record in records(source, span, what, sensors):
-        lines = [_json.encode(one) for one in shaped(record, stamps, site, versions)]
-        if lines:
-            yield b"\n".join(lines) + b"\n", len(lines)
 
 
 def cells(record: Record, stamps: Stamps, versions: Versions = NONE) -> list[tuple[Any, ...]]:
@@ -328,98 +304,3 @@ def _wanted(
     known = times.dated(corrected(record, piece.verdicts))
     if span.from_ms <= when_ms(known.body) < span.to_ms:
         yield known
-
-
-# ── JSON ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _plain(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
-    body = record.body
-    utc, local = stamps.both(body.at.utc_ms)
-    about: dict[str, Any] = {"station": site.id, "seq": record.seq, "time": utc, "time_local": local}
-    about["clock"] = clock(body.at)
-    if isinstance(body, Event):
-        yield about | {"what": body.what, "detail": body.detail}
-        return
-    about |= {"sensor": body.sensor, "model": body.model, "medium": body.medium}
-    values: dict[str, Any] = {}
-    for quantity, value in body.values.items():
-        values[quantity] = {name: getattr(value, name) for name in value.__struct_fields__}
-        if isinstance(body, Reading):
-            now, number = newer(body, quantity, versions)
-            if number is not None:
-                values[quantity] |= {"corrected": now, "version": number}
-    if isinstance(body, Average):
-        begin, begin_local = stamps.both(body.start_ms)
-        about |= {
-            "from": begin,
-            "from_local": begin_local,
-            "length_s": body.length_s,
-            "revision": body.revision,
-        }
-        yield about | {"values": values}
-    else:
-        yield about | {"calibration": body.calibration, "values": values}
-
-
-def _sensorthings(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
-    body = record.body
-    if isinstance(body, Event):
-        return
-    utc, _ = stamps.both(body.at.utc_ms)
-    for quantity, value in body.values.items():
-        about: dict[str, Any] = {"seq": record.seq, "clock": clock(body.at)}
-        if isinstance(body, Average):
-            begin, _ = stamps.both(body.start_ms)
-            when, result, name = f"{begin}/{utc}", getattr(value, "mean", None), f"{body.length_s} s mean"
-            about |= {"used": getattr(value, "used", 0), "expected": getattr(value, "expected", 0)}
-            about["revision"] = body.revision
-        else:
-            when, result, name = utc, getattr(value, "value", None), "reading"
-            about |= {"raw": getattr(value, "raw", None), "calibration": body.calibration}
-            now, version = newer(body, quantity, versions)
-            if version is not None:
-                about |= {"value": result, "version": version}
-                result = now
-        if result is None:
-            continue
-        yield {
-            "phenomenonTime": when,
-            "resultTime": utc,
-            "result": result,
-            "resultQuality": {"nameOfMeasure": "QARTOD", "DQ_Result": {"flag": value.flag, "why": value.why}},
-            "parameters": about,
-            "Datastream": {
-                "name": f"{site.id}/{body.sensor}/{quantity}/{name}",
-                "unitOfMeasurement": {"name": value.unit, "symbol": value.unit, "definition": ""},
-            },
-        }
-
-
-def _openaq(record: Record, stamps: Stamps, site: Site, versions: Versions) -> Iterator[dict[str, Any]]:
-    body = record.body
-    if isinstance(body, Event) or body.medium != "air":
-        return
-    utc, local = stamps.both(body.at.utc_ms)
-    for quantity, value in body.values.items():
-        number = value.mean if not isinstance(value, Value) else value.value
-        if isinstance(body, Reading) and (now := newer(body, quantity, versions)[0]) is not None:
-            number = now
-        if quantity not in _OPENAQ or number is None or value.flag not in (1, 2) or value.unit != "ug/m3":
-            continue  # what a quality test doubts is not published
-        row: dict[str, Any] = {
-            "location": site.name,
-            "parameter": _OPENAQ[quantity],
-            "unit": "µg/m³",
-            "value": number,
-            "date": {"utc": utc, "local": local[:19] + local[23:]},
-            "sourceName": site.id,
-            "sourceType": "other",
-            "mobile": False,
-            "attribution": [{"name": site.name}],
-        }
-        if isinstance(body, Average):
-            row["averagingPeriod"] = {"value": body.length_s / 3600, "unit": "hours"}
-        if site.latitude is not None and site.longitude is not None:
-            row["coordinates"] = {"latitude": site.latitude, "longitude": site.longitude}
-        yield row

@@ -27,7 +27,8 @@ BLOCK_MINUTES = 60
 
 EXPORT = """
 import resource, sys, time
-from gateway.export_rows import Site, csv_text, json_lines
+from gateway.export_json import json_lines
+from gateway.export_rows import Site, csv_text
 from gateway.export_source import Span
 from gateway.journal_blocks import Reader
 from pathlib import Path
