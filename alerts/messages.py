@@ -57,6 +57,8 @@ class Texts:
     language: str
     decimal: str = "."
     approximate: str = "~"
+    before_time: tuple[str, ...] = ()
+    """Words that make no sense without the {since} behind them."""
     repeated: tuple[str, ...] = ()
     answer: str = ""
     """How to answer, in every text that wants an answer; {code} is the alarm's one-time code."""
@@ -124,7 +126,7 @@ def parse(source: str, name: str, under: Texts) -> Texts:
         match key:
             case "decimal" | "approximate" | "answer":
                 new[key] = _word(name, key, value, ("code",))
-            case "repeated":
+            case "repeated" | "before_time":
                 new[key] = _forms(name, key, value, NAMES)
             case "text":
                 new[key] = {**under.text, **_all_forms(name, key, value, TEXTS, NAMES)}
@@ -135,7 +137,8 @@ def parse(source: str, name: str, under: Texts) -> Texts:
             case _ if key in _TABLES:
                 new[key] = {**getattr(under, key), **_words_of(name, key, value)}
             case _:
-                allowed = f"decimal, approximate, repeated, answer, text, reply, short, {', '.join(_TABLES)}"
+                words = "decimal, approximate, before_time, repeated, answer"
+                allowed = f"{words}, text, reply, short, {', '.join(_TABLES)}"
                 raise TextsError(f"{name}: {key}: not known; allowed are {allowed}")
     return replace(under, **new)
 
@@ -154,6 +157,8 @@ def render(texts: Texts, notice: str, facts: Facts, *, repeat: bool = False) -> 
     come already.
     """
     forms = texts.text[which(notice, facts.kind)]
+    if not facts.sure:
+        forms = _without_time(texts, facts, forms)
     marks = texts.repeated if repeat and texts.repeated else ("",)
     words = _words(texts, facts)
     for form in forms:
@@ -225,6 +230,14 @@ def _words(texts: Texts, facts: Facts) -> dict[str, str]:
         "over": _over(texts, facts),
         "answer": how_to_answer(texts, facts.code),
     }
+
+
+def _without_time(texts: Texts, facts: Facts, forms: tuple[str, ...]) -> tuple[str, ...]:
+    """While the clock is not set a time would be wrong: where there is room it says so instead."""
+    words = "|".join(re.escape(word) for word in texts.before_time)
+    since = re.compile(rf",?(?: (?:{words}))? ?\{{since\}}")
+    unset = f" ({texts.condition.get('clock', '')})" if facts.kind is not Kind.CLOCK else ""
+    return tuple(since.sub(instead, form) for form in forms for instead in dict.fromkeys((unset, "")))
 
 
 def _number(texts: Texts, value: float | None, digits: int, limit: float | None) -> str:

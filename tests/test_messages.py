@@ -193,7 +193,8 @@ def test_the_texts_of_the_contract_s_rule() -> None:
         ({"limit": 0.25}, "> 0,25 NTU"),
         ({"limit": 100000.0, "value": 123456.0, "digits": 0}, "123456 > 100000 NTU"),
         ({"since": SINCE - timedelta(days=2)}, "с 21.11 14:05"),
-        ({"sure": False}, "с ~14:05"),
+        ({"sure": False}, "turb1: мутность 63,2 > 50 NTU. Код"),
+        ({"sure": False, "station": "k", "sensor": "t"}, "k t: мутность 63,2 > 50 NTU (часы не установлены)"),
         ({"over_s": 600.0}, "мутность за 10 мин 63,2"),
         ({"over_s": 86_400.0}, "мутность за 24 ч 63,2"),
         ({"quantity": "as_total", "unit": "mg/L"}, "as_total 63,2 > 50 мг/л"),
@@ -202,6 +203,30 @@ def test_the_texts_of_the_contract_s_rule() -> None:
 )  # fmt: skip
 def test_numbers_and_times(change: dict[str, object], text: str) -> None:
     assert text in render(packaged("ru"), "raise", replace(FACTS, **change))  # type: ignore[arg-type]  # a table
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", Kind)
+def test_while_the_clock_is_not_set_no_text_has_a_time(language: str, kind: Kind) -> None:
+    texts = packaged(language)
+    for notice in ABOUT_A_RULE:
+        text = render(texts, notice, replace(FACTS, kind=kind, sure=False))
+        assert "14:05" not in text
+        assert "  " not in text
+        assert not any(f" {word}." in text or text.endswith(f" {word}") for word in texts.before_time), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "notice", [Notice.RAISE, Notice.CLEAR, Notice.ESCALATE, Notice.REMIND, Notice.FLAPPING]
+)
+def test_a_mean_is_said_to_be_one_in_every_text(language: str, notice: Notice) -> None:
+    text = render(
+        packaged(language),
+        notice,
+        replace(FACTS, station="kyia-1", sensor="dust", quantity="pm2_5", unit="ug/m3", over_s=86_400.0),
+    )
+    assert "24" in text, text
 
 
 def test_a_long_station_name_does_not_push_the_number_out() -> None:
