@@ -243,6 +243,7 @@ def test_the_example_is_a_good_file() -> None:
 def test_each_mistake_is_one_line(tmp_path: Path, text: str, line: str) -> None:
     file = tmp_path / "collector.toml"
     file.write_text(text)
+    (tmp_path / "a").write_text("a key")
     with pytest.raises(ConfigError) as caught:
         load(file, environment={})
     assert any(one.startswith(line) for one in caught.value.lines), caught.value.lines

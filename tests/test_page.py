@@ -22,6 +22,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.pages import PASSWORD, StationWithPage, station_with_page
+from tests.services import until
 
 WITHIN_MS = 30_000
 VIEWS = (
@@ -254,8 +255,7 @@ def test_the_chart_is_drawn_moved_and_zoomed(without_uplot: str, technician: Wat
     expect(page.locator(".chart + div")).to_contain_text("Means of 30 min", timeout=WITHIN_MS)
     page.get_by_role("button", name="1 h", exact=True).click()
     expect(canvas).to_be_visible(timeout=WITHIN_MS)
-    box = page.locator(".u-over").bounding_box()
-    assert box is not None
+    box = until("the chart, drawn anew", page.locator(".u-over").bounding_box)
     second = span.inner_text()
     page.mouse.move(box["x"] + 300, box["y"] + 50)
     page.mouse.down()
