@@ -182,4 +182,7 @@ def _child(file: Path, out: IO[bytes], *, lenient: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    _child(Path(sys.argv[1]), sys.stdout.buffer, lenient=False)
+    # What is pickled must name this module as its reader knows it, and not __main__.
+    from gateway.config_apart import _child as child
+
+    child(Path(sys.argv[1]), sys.stdout.buffer, lenient=False)
