@@ -226,7 +226,12 @@ def _about(watch: Watch, answer: Answer, now: Now) -> dict[str, str]:
 def _briefs(watch: Watch, by: str, rules: Iterable[str], now: Now, what: str = "raise") -> list[str]:
     texts = watch.mail.texts[watch.contacts[by].language]
     states = watch.memory.states
-    facts = (watch.mail.facts(watch.rules[r], states.get(r, State()), now) for r in rules if r in watch.rules)
+    known = [rule for rule in rules if rule in watch.rules]
+    facts = (watch.mail.facts(watch.rules[r], states.get(r, State()), now) for r in known)
+    if what == "reading":  # as it is now, whatever the alarm was about
+        facts = (
+            replace(one, value=states.get(r, State()).value) for one, r in zip(facts, known, strict=True)
+        )
     return [brief(texts, what, one) for one in facts]
 
 

@@ -22,7 +22,7 @@ from alerts.memory import Dropped, Memory, Now, Said, is_up
 from alerts.messages import Facts, Texts, brief, clock, how_to_answer, mark_repeated, render, say
 from alerts.outbox import TELLING, Outcome, Row
 from alerts.policy import FLAPPING_COUNT, FLAPPING_WITHIN_S, Contact, Notice, Notification, Story
-from alerts.rules import Kind, Phase, Priority, Rule, State
+from alerts.rules import Kind, Phase, Priority, Rule, State, beyond
 
 LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW: 21_600.0}
 """How long a message is worth sending, from when it is due."""
@@ -257,7 +257,7 @@ class Mail:
             now=self.local(now.ms, now),
             quantity=rule.quantity,
             unit=rule.unit,
-            value=after.value,
+            value=after.value if notice is Notice.CLEAR else beyond(rule, after),
             limit=after.limit,
             worst=after.worst,
             above=rule.kind is not Kind.BELOW and after.limit == rule.high,

@@ -29,7 +29,7 @@ from alerts.rule import OF_STATION, STATES, Kind, Priority, Rule, RuleError, Tie
 
 __all__ = [
     "OF_STATION", "STATES", "Kind", "Observation", "Phase", "Priority", "Quality", "Rule", "RuleError",
-    "State", "Tier", "What", "acknowledge", "happened", "resume", "standing", "step",
+    "State", "Tier", "What", "acknowledge", "beyond", "happened", "resume", "standing", "step",
 ]  # fmt: skip
 
 _WITH_TIME = (Kind.NO_DATA, Kind.FAULT, *OF_STATION)
@@ -174,6 +174,17 @@ def happened(before: State, after: State) -> What | None:
     if after.acknowledged and not before.acknowledged:
         return What.ACKNOWLEDGED
     return None
+
+
+def beyond(rule: Rule, state: State) -> float | None:
+    """The value to show of an alarm: within the limit again (hysteresis, recovering), the worst one, for
+    "48 > 50" would be nonsense.
+    """
+    value, limit, worst = state.value, state.limit, state.worst
+    if value is None or limit is None or worst is None:
+        return value
+    over = value > limit if limit == rule.high and rule.kind is not Kind.BELOW else value < limit
+    return value if over else worst
 
 
 def standing(state: State) -> str:

@@ -186,7 +186,7 @@ def test_a_code_of_an_earlier_occurrence_does_nothing() -> None:
     desk.drain()
     assert (
         desk.says("duty", "ack 4711")[-1]
-        == "duty: kyia-1: thank you, noted: turb1 turbidity 20.0>50. No more reminders"
+        == "duty: kyia-1: thank you, noted: turb1 turbidity 80.0>50. No more reminders"
     )
     desk.see("turb1", "turbidity", 90)
     desk.drain()
@@ -287,6 +287,40 @@ def test_the_owner_of_a_locked_number_opens_it_again() -> None:
     assert desk.says("duty", f" {code}. ") == ["duty: kyia-1: your number is open again"]
     assert desk.says("duty", "ack 4711")[0].startswith("duty: kyia-1: thank you")
     assert desk.hears("duty", code)[0].result == "wrong"  # it was good once
+
+
+def test_what_was_muted_and_is_over_can_be_unmuted_by_its_code() -> None:
+    desk = muddy()
+    for text in ("4711", "mute 4711"):
+        desk.says("duty", text)
+    desk.see("turb1", "turbidity", 20)
+    assert desk.state("mud") == "shelved"
+    desk.says("duty", "unmute 4711")
+    assert desk.state("mud") == "normal"
+
+
+def test_a_code_near_its_end_is_not_sent_again_and_no_two_are_alike() -> None:
+    desk = muddy()
+    desk.ms += 19 * 3_600_000
+    assert desk.watch.mail.code(desk.watch.memory, (("mud", 1),), "duty", desk.now) == "4712"
+    desk.watch.mail.random = lambda _: 3712
+    assert desk.watch.mail.code(desk.watch.memory, (("acid", 1),), "duty", desk.now) == "4713"
+
+
+def test_which_path_took_or_may_have_taken_a_message_is_remembered() -> None:
+    desk = Desk()
+    desk.see("turb1", "turbidity", 80)
+    row = desk.watch.memory.outbox.next(desk.ms)
+    assert row is not None
+
+    def becomes(*outcomes: Outcome) -> str:
+        for outcome in outcomes:
+            desk.watch.outcome(row.id, outcome, desk.now)
+        return desk.watch.memory.outbox.rows[row.id].path
+
+    assert becomes(Outcome("sending", 1), Outcome("retry", 1, (17,), path="second")) == "second"
+    assert becomes(Outcome("sending", 2), Outcome("retry", 2, path="sms")) == "second"
+    assert becomes(Outcome("sending", 3), Outcome("unknown", 3, path="provider")) == "provider"
 
 
 def test_the_more_codes_there_are_the_longer_they_are() -> None:

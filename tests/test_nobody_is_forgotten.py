@@ -145,6 +145,16 @@ def test_what_a_full_outbox_drops_counts_as_not_told() -> None:
     assert not ends & set(dropped)
 
 
+@pytest.mark.parametrize(("priority", "goes"), [(Priority.CRITICAL, True), (Priority.HIGH, False)])
+def test_a_critical_alarm_goes_also_when_nothing_of_the_budget_is_left(
+    priority: Priority, goes: bool
+) -> None:
+    watch = Watch("river-1", [turbid(priority, Tier(("duty",)))], [DUTY], {"en": packaged("en")},
+                  limits=Limits(collect_s=0, budget=0))  # fmt: skip
+    watch.see_values("turb1", 1000, {"turbidity": (80.0, True)}, Now(1000, 1000))
+    assert (watch.memory.outbox.next(1000) is not None) is goes
+
+
 def test_an_end_never_comes_to_who_was_not_told_because_the_budget_was_used_up() -> None:
     watch, now = made([turbid(Priority.HIGH)], Limits(collect_s=0, budget=5)), Now(0, 1_763_883_600_000)
     watch.memory.spent["duty"] = ((0, 4),)
