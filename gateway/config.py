@@ -82,7 +82,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
         language=general.language,
         latitude=general.latitude,
         longitude=general.longitude,
-        data=_data_folder(general.data, folder, place.environment),
+        data=data_folder(general.data, folder, place.environment, "suuaba"),
         clock=draft.clock or Clock.model_validate({}),
         journal=draft.journal or Journal.model_validate({}),
         wires=tuple(wire for wire in _settled(draft) if wire.sensors),
@@ -187,12 +187,13 @@ def _in_file_order(mistakes: list[Mistake], data: Mapping[str, Any]) -> list[Mis
     return sorted(mistakes, key=lambda m: (order.get(m.section, -1), -1 if m.index is None else m.index))
 
 
-def _data_folder(given: str | None, folder: Path, environment: Mapping[str, str]) -> Path:
+def data_folder(given: str | None, folder: Path, environment: Mapping[str, str], name: str) -> Path:
+    """Where a program keeps what it must not lose: as its file says, as systemd says, or as is usual."""
     if given is not None:
         return folder / Path(given).expanduser()
     if environment.get("STATE_DIRECTORY"):  # set by systemd's StateDirectory=
         return Path(environment["STATE_DIRECTORY"].partition(":")[0])
     if os.geteuid() == 0:
-        return Path("/var/lib/suuaba")
+        return Path("/var/lib") / name
     state = environment.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local/state") / "suuaba"
+    return (Path(state) if state else Path.home() / ".local/state") / name

@@ -7,14 +7,14 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field, ValidationError
 
 from gateway import config_words as words
 from gateway.config_lines import from_pydantic, mean
 from gateway.config_part import Id, Part
-from gateway.config_parts import Web
+from gateway.config_parts import Database, Web
 from gateway.config_words import Place, Secret
 from gateway.errors import ConfigError
 
@@ -46,21 +46,7 @@ class Mqtt(Part):
     window: Annotated[int, Field(ge=1, le=65535)] = 10_000
 
 
-class Influxdb(Part):
-    """[influxdb]"""
-
-    url: Annotated[str, words.url("http", "https")]
-    version: Literal[1, 2, 3] = 2
-    org: str | None = None
-    bucket: str | None = None
-    token: Secret | None = None
-    database: str | None = None
-    username: str | None = None
-    password: Secret | None = None
-    ca: words.File | None = None
-
-
-_SECTIONS: dict[str, type[Part]] = {"collector": General, "mqtt": Mqtt, "influxdb": Influxdb, "web": Web}
+_SECTIONS: dict[str, type[Part]] = {"collector": General, "mqtt": Mqtt, "influxdb": Database, "web": Web}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +58,14 @@ class Wanted:
     data: Path
     offline_s: float
     mqtt: Mqtt
-    influxdb: Influxdb
+    influxdb: Database
     web: Web | None
     warnings: tuple[str, ...] = ()
 
 
 def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Wanted:
     """Read and check a collector.toml, and the secrets it names. Raises ConfigError, a line a mistake."""
-    from gateway.config import read_toml
+    from gateway.config import data_folder, read_toml
 
     data = read_toml(path, EXAMPLE)
     folder = path.absolute().parent
@@ -100,7 +86,7 @@ def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Wanted:
         if section not in data:
             lines += [f"{path.name}: {section}: is missing; add [{section}] with url = …, see {EXAMPLE}"]
     general = cast(General, parts.get("collector") or General.model_validate({}))
-    mqtt, influxdb = cast(Mqtt | None, parts.get("mqtt")), cast(Influxdb | None, parts.get("influxdb"))
+    mqtt, influxdb = cast(Mqtt | None, parts.get("mqtt")), cast(Database | None, parts.get("influxdb"))
     if influxdb is not None:
         lines += [f"{path.name}: influxdb.{line}" for line in _lacks(influxdb)]
     if mqtt is not None and (mqtt.certificate is None) != (mqtt.key is None):
@@ -110,7 +96,7 @@ def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Wanted:
     return Wanted(
         name=general.name or _host(),
         group=general.group,
-        data=_data(general.data, folder, place.environment),
+        data=data_folder(general.data, folder, place.environment, "suuaba-collect"),
         offline_s=general.offline_s,
         mqtt=mqtt,
         influxdb=influxdb,
@@ -130,7 +116,7 @@ def _part(
         return None
 
 
-def _lacks(influxdb: Influxdb) -> list[str]:
+def _lacks(influxdb: Database) -> list[str]:
     if influxdb.version == 1:
         return [] if influxdb.database else ['database: is missing; version 1 needs database = "…"']
     if not (influxdb.bucket or influxdb.database):
@@ -143,14 +129,3 @@ def _lacks(influxdb: Influxdb) -> list[str]:
 def _host() -> str:
     plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in socket.gethostname()).strip("-")
     return plain[:64] or "collector"
-
-
-def _data(given: str | None, folder: Path, environment: Mapping[str, str]) -> Path:
-    if given is not None:
-        return folder / Path(given).expanduser()
-    if environment.get("STATE_DIRECTORY"):  # set by systemd's StateDirectory=
-        return Path(environment["STATE_DIRECTORY"].partition(":")[0])
-    if os.geteuid() == 0:
-        return Path("/var/lib/suuaba-collect")
-    state = environment.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local/state") / "suuaba-collect"

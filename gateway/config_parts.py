@@ -216,8 +216,8 @@ class Mqtt(Part):
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
 
 
-class Influxdb(Part):
-    """[influxdb]"""
+class Database(Part):
+    """Where an InfluxDB is, and how to come in."""
 
     url: Annotated[str, words.url("http", "https")]
     version: Literal[1, 2, 3] = 2
@@ -228,6 +228,12 @@ class Influxdb(Part):
     username: str | None = None
     password: Secret | None = None
     ca: words.File | None = None
+    """A file with the certificate authority the server is checked against."""
+
+
+class Influxdb(Database):
+    """[influxdb]"""
+
     send: _Sends = _BOTH
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
 
