@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _station(check)
     check.set_defaults(do=_check)
 
-    read = verbs.add_parser("read", help="take a reading now, outside the service")
+    read = verbs.add_parser("read", help="take a reading now; through the service where it has the port")
     _station(read)
     read.add_argument("sensor", metavar="SENSOR", help="the sensor's id in station.toml")
     read.add_argument("--watch", action="store_true", help="go on at the sensor's rate until Ctrl-C")
@@ -222,7 +222,14 @@ def _read(arguments: argparse.Namespace) -> int:
     from gateway.field import read
 
     return _drive(
-        read(arguments.station, arguments.sensor, watch=arguments.watch, frames=arguments.frames, say=print)
+        read(
+            arguments.station,
+            arguments.sensor,
+            watch=arguments.watch,
+            frames=arguments.frames,
+            say=print,
+            terminal=sys.stdout.isatty(),
+        )
     )
 
 

@@ -35,7 +35,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -354,7 +354,7 @@ async def ask(
     return answer
 
 
-async def stream(data: Path, verb: str, **body: Any) -> AsyncIterator[dict[str, Any]]:
+async def stream(data: Path, verb: str, **body: Any) -> AsyncGenerator[dict[str, Any], None]:
     """The answers to a verb that gives several, one after another, until it ends. Raises as `ask` does.
 
     Waits for each as long as it takes: put your own deadline around it. To leave early, close it

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
 
-from drivers.base import InstrumentError, Measurement, NotReady, PortLost, Quantity
+from drivers.base import InstrumentError, NotReady, PortLost, Quantity
 from drivers.link import Line, Link
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, NotRunning
+from gateway.live import Lines, Shot, Table, shot, through_service
 
 Say = Callable[[str], object]
 
@@ -19,9 +21,11 @@ READY_WITHIN_S = 120.0
 PAUSE_S = 1.0
 
 
-async def read(file: Path, sensor_id: str, *, watch: bool, frames: bool, say: Say) -> int:
-    """Take one reading, or with `watch` one after another, and say each. Gives the exit code. Raises
-    ConfigError.
+async def read(
+    file: Path, sensor_id: str, *, watch: bool, frames: bool, say: Say, terminal: bool = False
+) -> int:
+    """Take one reading, or with `watch` one after another, and show each; where the running service has the
+    port, what it takes. Gives the exit code. Raises ConfigError, ControlError.
     """
     station = config.load(file)
     wire, sensor = _find(station, sensor_id)
@@ -32,36 +36,60 @@ async def read(file: Path, sensor_id: str, *, watch: bool, frames: bool, say: Sa
     give_up_s = loop.time() + READY_WITHIN_S
     due_s = loop.time()
     code = 1
+    screen = Table(frames=frames) if watch and terminal else Lines(say, frames=frames)
     try:
         while True:
             try:
                 measurement = await instrument.read(link)
             except PortLost as e:
-                say(f"{sensor.id}: {e}{_in_use(e)}")
+                if "in use" in str(e):
+                    try:
+                        return await _served(station, sensor.id, quantities, screen, watch=watch)
+                    except NotRunning:
+                        pass
+                screen.show(Shot(sensor.id, trouble=f"{e}{_in_use(e)}"))
                 return 1
             except NotReady as e:
                 if code == 1:
-                    say(f"{sensor.id}: {e}")
+                    screen.show(Shot(sensor.id, trouble=str(e)))
                 if not watch:
                     if loop.time() >= give_up_s:
                         return 1
                     await asyncio.sleep(PAUSE_S)
                     continue
             except InstrumentError as e:
-                say(f"{sensor.id}: {type(e).__name__}: {e}")
+                screen.show(Shot(sensor.id, trouble=f"{type(e).__name__}: {e}"))
                 if not watch:
                     return 1
             else:
                 code = 0
-                say(_line(sensor.id, measurement, quantities))
-                if frames:
-                    say(f"  {measurement.frame.hex(' ')}")
+                screen.show(shot(sensor.id, measurement, quantities))
                 if not watch:
                     return 0
             due_s += sensor.every_s
             await asyncio.sleep(max(due_s - loop.time(), 0.0))
     finally:
         link.close()
+        screen.close()
+
+
+async def _served(
+    station: config.Station,
+    sensor_id: str,
+    quantities: dict[str, Quantity],
+    screen: Lines | Table,
+    *,
+    watch: bool,
+) -> int:
+    """Show what the running service reads. Raises NotRunning, ControlError."""
+    code = 1
+    async with contextlib.aclosing(through_service(station.data, sensor_id, quantities)) as shots:
+        async for one in shots:
+            screen.show(one)
+            code = 0 if one.values else code
+            if not watch:
+                break
+    return code
 
 
 async def sms(file: Path, number: str, text: str, say: Say) -> int:
@@ -106,16 +134,7 @@ def _find(station: config.Station, sensor_id: str) -> tuple[config.Wire, config.
     raise ConfigError([f"{station.file.name}: there is no sensor {sensor_id!r}; there are {known}"])
 
 
-def _line(sensor: str, measurement: Measurement, quantities: dict[str, Quantity]) -> str:
-    shown = []
-    for name, value in measurement.values.items():
-        quantity = quantities[name]
-        shown.append(f"{name} {value:.{quantity.digits}f} {quantity.unit}")
-    notes = f"  ({'; '.join(measurement.notes)})" if measurement.notes else ""
-    return f"{sensor}: {', '.join(shown)}{notes}"
-
-
 def _in_use(e: PortLost) -> str:
     if "in use" not in str(e):
         return ""
-    return "; the service has it: look at its readings there, or stop it first (systemctl stop suuaba)"
+    return "; another program has it, and no service of this station runs: sudo fuser -v PORT says who"

@@ -99,12 +99,15 @@ class PortScan:
         if self._at is not None:
             line, found = self._at
             await self.wire.set(line)
+            known = sorted(found)
+            for unit in known:  # first what is there already: the sweep takes a minute and a half
+                await self._name(unit)
             left = [n for n in range(1, 248) if n not in found]
             near = [n for n in left if n in NEAR]
             await self._sweep(near, NEAR_S)
             if not self._wish.quick:
                 await self._sweep([n for n in left if n not in NEAR], FAR_S)
-            for unit in sorted(found):
+            for unit in sorted(found - set(known)):
                 await self._name(unit)
 
     async def _listen(self, seconds: float) -> bool:

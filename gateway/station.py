@@ -38,6 +38,7 @@ from gateway.evidence_heads import Heads
 from gateway.follow import Follower
 from gateway.journal import Journal
 from gateway.ledger import GapLedger
+from gateway.live import read_verb
 from gateway.maintenance import MaintenanceFold
 from gateway.model import Event, Record
 from gateway.qc import Checks, expected
@@ -125,6 +126,7 @@ class Station:
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
             "scan": scan_verb(),
+            "read": read_verb(self),
         }
         """What the running service does for the command line (gateway.control)."""
         self.page = self._page(say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -92,10 +93,27 @@ def test_read_while_the_service_has_the_port(tmp_path: Path) -> None:
             lambda: any(said.name == "ph1" for said in place.outside.record.snapshot()),
             30,
         )
-        done = suuaba("read", place.file, "ph1")
+        done = suuaba("read", place.file, "ph1", "--frames")
         place.stop()
+        heard = [said.values for said in place.outside.record.snapshot() if said.name == "ph1"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    line, frame = done.stdout.splitlines()
+    assert line.startswith("ph1: ph ")
+    assert line.split()[2] in {f"{values['ph']:.2f}" for values in heard if "ph" in values}
+    assert len(bytes.fromhex(frame)) > 10
+
+
+def test_read_while_another_program_has_the_port(tmp_path: Path) -> None:
+    with (
+        site(tmp_path, None, None) as place,
+        open(place.outside.ports["river"].path, "rb", buffering=0) as port,
+    ):
+        fcntl.flock(port, fcntl.LOCK_EX)
+        done = suuaba("read", place.file, "ph1", "--watch")
     assert done.returncode == 1
-    assert "in use by another program; the service has it" in done.stdout
+    [line] = done.stdout.splitlines()
+    assert "in use by another program" in line
+    assert "no service of this station runs" in line
 
 
 def test_sms_sends_one_message(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""`suuaba read --watch`: the table on a terminal, and the service's verbs `read` and `scan`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from drivers.base import Measurement, Quantity
+from gateway.control import ControlDoor, stream
+from gateway.errors import ControlError
+from gateway.live import Lines, Shot, Table, shot
+from gateway.scan_verb import scan_verb
+from tests.ptys import Pty
+from tests.services import until
+from tests.site import site
+
+PH = Quantity("ph", "pH", 2)
+
+
+def test_the_table_shows_now_before_and_the_frame() -> None:
+    out = io.StringIO()
+    table = Table(frames=True, console=Console(file=out, force_terminal=True, width=100))
+    for value in (7.004, 7.126):
+        table.show(shot("ph1", Measurement({"ph": value}, b"\x01\x03", ("soon dry",)), {"ph": PH}))
+    table.show(Shot("ph1", trouble="NoAnswer: [red]nothing[/red]"))
+    table.close()
+    last = out.getvalue()[out.getvalue().rindex("ph1") :]
+    for text in ("7.13", "7.00", "pH", "01 03", "! NoAnswer: [red]nothing[/red]"):
+        assert text in last
+
+
+def test_lines_say_what_is_wrong_with_a_number() -> None:
+    said: list[str] = []
+    lines = Lines(said.append, frames=False)
+    lines.show(Shot("ph1", {"ph": ("14.20", "pH", "fail gross")}, "01"))
+    lines.show(Shot("ph1", trouble="dead: no answer"))
+    assert said == ["ph1: ph 14.20 pH (fail gross)", "ph1: dead: no answer"]
+
+
+def test_the_service_streams_what_it_reads(tmp_path: Path) -> None:
+    async def three(data: Path) -> list[dict[str, Any]]:
+        got = []
+        async with asyncio.timeout(60), aclosing(stream(data, "read", sensor="ph1")) as answers:
+            async for answer in answers:
+                got += [answer] if "values" in answer else []
+                if len(got) == 3:
+                    return got
+        return got
+
+    async def nobody(data: Path) -> None:
+        async for _ in stream(data, "read", sensor="ph9"):
+            pass
+
+    with site(tmp_path, None, None) as place:
+        place.start()
+        until("the service listens", lambda: ((place.folder / "data") / "control.sock").exists(), 30)
+        got = asyncio.run(three(place.folder / "data"))
+        with pytest.raises(ControlError, match="no sensor 'ph9'; there are ph1, turb1"):
+            asyncio.run(nobody(place.folder / "data"))
+        place.stop()
+        said = {s.values.get("ph") for s in place.outside.record.snapshot() if s.name == "ph1"}
+    assert len(got) == 3
+    assert {answer["values"]["ph"]["value"] for answer in got} <= said
+    assert all(len(bytes.fromhex(answer["frame"])) > 10 for answer in got)
+
+
+def test_the_page_can_have_a_port_scanned(tmp_path: Path) -> None:
+    async def run() -> list[dict[str, Any]]:
+        door = asyncio.create_task(ControlDoor(tmp_path, {"scan": scan_verb()}).run())
+        try:
+            with Pty() as dust:
+
+                async def speak() -> None:
+                    while True:
+                        dust.say(bytes.fromhex("AAC0BB009C01A16059AB"))
+                        await asyncio.sleep(0.2)
+
+                speaking = asyncio.create_task(speak())
+                await asyncio.to_thread(until, "the door is there", (tmp_path / "control.sock").exists, 20)
+                with pytest.raises(ControlError, match="begins with /dev/"):
+                    async for _ in stream(tmp_path, "scan", port="--help"):
+                        pass
+                async with asyncio.timeout(60):
+                    got = [a async for a in stream(tmp_path, "scan", port=dust.port, quick="yes")]
+                speaking.cancel()
+        finally:
+            door.cancel()
+            await asyncio.wait([door])
+        return got
+
+    *progress, last = asyncio.run(run())
+    assert progress
+    assert all(set(answer["progress"][0]) >= {"port", "doing", "left_s"} for answer in progress)
+    [port] = last["report"]["ports"]
+    assert port["instruments"][0]["model"] == "sds011"
