@@ -85,7 +85,18 @@ def averages(wanted: config.Station) -> AveragesFold:
         lengths_s |= {DEFAULT_AVERAGE_S, ESSENTIAL_AVERAGE_S}
     every_s = {sensor.id: sensor.every_s for sensor in wanted.sensors}
     judged_later = {s.id for s in wanted.sensors if any(e.spike is not None for e in s.expect.values())}
-    return AveragesFold(lengths_s, every_s, zone=ZoneInfo(wanted.timezone), judged_later=judged_later)
+    zone, keys = ZoneInfo(wanted.timezone), wanted.average
+    if keys is None:
+        return AveragesFold(lengths_s, every_s, zone=zone, judged_later=judged_later)
+    return AveragesFold(
+        lengths_s,
+        every_s,
+        zone=zone,
+        methods={**METHODS, "ph": Method(keys.ph)},
+        suspect=keys.suspect,
+        complete=keys.complete_percent / 100,
+        judged_later=judged_later,
+    )
 
 
 class AveragesFold:
@@ -120,6 +131,7 @@ class AveragesFold:
         self._every_s = dict(every_s)
         self._zone = zone
         self._methods = dict(methods)
+        self._mark = " ".join(f"{q}={m}" for q, m in sorted(methods.items()) if METHODS.get(q) is not m)
         self._usable = frozenset((1, 2, 3) if suspect else (1, 2))
         self._complete = complete
         self._judged_later = frozenset(judged_later)
@@ -168,6 +180,8 @@ class AveragesFold:
 
     def save(self) -> bytes:
         """All of it as JSON, as short as it can be said."""
+        for heard in self._sensors.values():
+            heard.methods = self._mark
         return msgspec.json.encode({name: kept(heard) for name, heard in self._sensors.items()})
 
     def restore(self, state: bytes) -> None:
@@ -180,6 +194,10 @@ class AveragesFold:
         self._sensors = {name: heard for name, heard in found.items() if name in self._every_s}
         self._due_ms = {}
         for name, heard in self._sensors.items():
+            if heard.methods != self._mark:  # sums of hydrogen ions are none of pH
+                for window in [w for course in heard.courses.values() for w in course.windows]:
+                    for quantity in ALLOWED:
+                        window.sums.pop(quantity, None)
             heard.courses = {length_s: heard.courses.get(length_s, Course()) for length_s in self._lengths_s}
             self._due_ms[name] = self._next_due_ms(name, heard)
 

@@ -58,6 +58,8 @@ class Heard(msgspec.Struct, array_like=True):
     courses: dict[int, Course] = {}
     """By the windows' length in seconds."""
     held: list[Held] = []
+    methods: str = ""
+    """Where other means than the usual ones are made: which."""
 
 
 def kept(heard: Heard) -> list[object]:
@@ -82,6 +84,8 @@ def kept(heard: Heard) -> list[object]:
         for length_s, course in heard.courses.items()
     }
     plain = [heard.model, heard.medium, heard.units, heard.boot, heard.mono_ms, courses]
+    if heard.methods:
+        return [*plain, heard.held, heard.methods]
     return [*plain, heard.held] if heard.held else plain
 
 

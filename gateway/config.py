@@ -25,6 +25,7 @@ from gateway.config_draft import Draft
 from gateway.config_lines import KINDS, Mistake, from_pydantic, mean, toml_mistake
 from gateway.config_parts import (
     ONCE,
+    Averaging,
     Bus,
     Clock,
     Contact,
@@ -96,6 +97,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
         rules=tuple(draft.rules.values()),
         profiles=draft.folders,
         warnings=tuple(place.warnings) + tuple(w.line(file, data) for w in draft.warnings),
+        average=draft.average,
         left_out=tuple(lines) + tuple(x.line(file, data) for x in draft.left_out),
     )
 
@@ -159,6 +161,7 @@ def _parts(draft: Draft, place: Place) -> bool:
     draft.general = cast(General | None, once.get("station"))
     draft.clock = cast(Clock | None, once.get("clock"))
     draft.journal = cast(Journal | None, once.get("journal"))
+    draft.average = cast(Averaging | None, once.get("average"))
     draft.mqtt = cast(Mqtt | None, once.get("mqtt"))
     draft.influxdb = cast(Influxdb | None, once.get("influxdb"))
     draft.sms = cast(Sms | None, once.get("sms"))

@@ -9,7 +9,20 @@ from typing import Any
 from drivers.base import Quantity
 from drivers.catalogue import Model
 from gateway.config_lines import Mistake
-from gateway.config_parts import Bus, Clock, Contact, General, Influxdb, Journal, Mqtt, Rule, Sensor, Sms, Web
+from gateway.config_parts import (
+    Averaging,
+    Bus,
+    Clock,
+    Contact,
+    General,
+    Influxdb,
+    Journal,
+    Mqtt,
+    Rule,
+    Sensor,
+    Sms,
+    Web,
+)
 from gateway.config_station import Wire as Wire
 
 
@@ -52,6 +65,7 @@ class Draft:
     general: General | None = None
     clock: Clock | None = None
     journal: Journal | None = None
+    average: Averaging | None = None
     mqtt: Mqtt | None = None
     influxdb: Influxdb | None = None
     sms: Sms | None = None

@@ -17,8 +17,8 @@ from gateway.config_part import Baudrate, Format, Id, Language, Medium, Pair, Pa
 from gateway.config_words import Rate, Secret, shown
 
 __all__ = [
-    "ONCE", "SEVERAL", "Attenuated", "Bus", "Clock", "Contact", "Expect", "Flat", "General", "Hours",
-    "Influxdb", "Journal", "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send", "Sensor",
+    "ONCE", "SEVERAL", "Attenuated", "Averaging", "Bus", "Clock", "Contact", "Expect", "Flat", "General",
+    "Hours", "Influxdb", "Journal", "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send", "Sensor",
     "Sms", "Tier", "Web",
 ]  # fmt: skip
 
@@ -44,6 +44,17 @@ class Journal(Part):
     """What a killed process may lose at most."""
     sync_s: Annotated[float, words.within("50 ms", "10 min")] = Field(15.0, alias="sync")
     """What a power cut may lose at most."""
+
+
+class Averaging(Part):
+    """[average]: how averages are made, whatever sink asks for them."""
+
+    complete_percent: Annotated[float, words.number(1, 100)] = Field(75.0, alias="complete")
+    """Fewer of the expected values than this, and the average is flagged incomplete."""
+    suspect: bool = False
+    """Use values flagged SUSPECT as well."""
+    ph: Literal["hydrogen", "arithmetic", "median"] = "hydrogen"
+    """The mean of pH: of the hydrogen ions' activity, of the numbers, or the middle one."""
 
 
 class Clock(Part):
@@ -260,7 +271,8 @@ class Web(Part):
 
 
 ONCE: dict[str, type[Part]] = {
-    "station": General, "clock": Clock, "journal": Journal, "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms,
+    "station": General, "clock": Clock, "journal": Journal, "average": Averaging,
+    "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms,
     "web": Web,
 }  # fmt: skip
 """The sections that stand once: [mqtt]."""

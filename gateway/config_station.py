@@ -16,7 +16,18 @@ from drivers.base import Instrument, Quantity
 from drivers.link import Line
 
 if TYPE_CHECKING:
-    from gateway.config_parts import Clock, Contact, Influxdb, Journal, Mqtt, Rule, Sensor, Sms, Web
+    from gateway.config_parts import (
+        Averaging,
+        Clock,
+        Contact,
+        Influxdb,
+        Journal,
+        Mqtt,
+        Rule,
+        Sensor,
+        Sms,
+        Web,
+    )
 
 
 class Rate(NamedTuple):
@@ -68,6 +79,7 @@ class Station:
     rules: tuple[Rule, ...]
     profiles: tuple[Path, ...]
     """Folders with the station's own profiles."""
+    average: Averaging | None = None
     warnings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     """One line for every mistake that a lenient reading passed over, and for what fell with it."""

@@ -20,9 +20,10 @@ from gateway import config
 from gateway import journal as journal_module
 from gateway.alarms import AlarmFold
 from gateway.averages import AveragesFold, averages
-from gateway.averages_sums import Method, Sums, add_plain, add_special, mean, sort_out
+from gateway.averages_sums import METHODS, Method, Sums, add_plain, add_special, mean, sort_out
 from gateway.averages_windows import local_day
 from gateway.clock import Clock
+from gateway.errors import ConfigError
 from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Stamp, Value
 from gateway.qc_spike import spike_folds
@@ -611,6 +612,44 @@ def test_the_station_makes_what_its_sinks_ask_for(tmp_path: Path) -> None:
     assert made._every_s == {sensor.id: sensor.every_s for sensor in asked.sensors}
     assert [fold.name for fold in average_folds(asked)] == ["averages"]
     assert average_folds(station(tmp_path, ('"average:1 min", ', ""))) == []
+
+
+def test_the_station_says_how_averages_are_made(tmp_path: Path) -> None:
+    usual = averages(station(tmp_path))
+    assert (usual._complete, usual._usable, usual._methods["ph"]) == (0.75, {1, 2}, Method.HYDROGEN)
+    keys = '[average]\ncomplete = 50\nsuspect = true\nph = "median"\n\n[journal]'
+    made = averages(station(tmp_path, ("[journal]", keys)))
+    assert (made._complete, made._usable, made._methods["ph"]) == (0.5, {1, 2, 3}, Method.MEDIAN)
+    for wrong, said in (('ph = "mean"', "average.ph"), ("complete = 0", "average.complete")):
+        with pytest.raises(ConfigError, match=said):
+            station(tmp_path, ("[journal]", f"[average]\n{wrong}\n\n[journal]"))
+
+
+@pytest.mark.parametrize("method", [Method.ARITHMETIC, Method.MEDIAN])
+def test_another_mean_of_ph_begins_its_windows_anew(method: Method) -> None:
+    """Sums of hydrogen ions are none of pH; other quantities of the window go on."""
+
+    def fold(how: Method) -> AveragesFold:
+        return AveragesFold((60,), {"s": 10.0}, methods={**METHODS, "ph": how})
+
+    def read(into: AveragesFold, second: int) -> list[Body]:
+        at = Stamp(TEN_MS + second * 1000, "boot0001", second * 1000, True)
+        values = {"ph": Value(4.0, 4.0, "pH", 1), "level": Value(1.0, 1.0, "m", 1)}
+        return list(into.step(Record(second + 1, Reading("s", "m", "water", at, values))))
+
+    usual, other, same = fold(Method.HYDROGEN), fold(method), fold(Method.HYDROGEN)
+    for second in (0, 10, 20):
+        read(usual, second)
+    for after, used in ((other, 3), (same, 6)):
+        after.restore(usual.save())
+        for second in (30, 40, 50):
+            read(after, second)
+        again = fold(method if after is other else Method.HYDROGEN)
+        again.restore(after.save())
+        [body] = again.tick(Stamp(TEN_MS + 70_000, "boot0001", 70_000, True))
+        assert isinstance(body, Average)
+        assert (body.values["ph"].used, body.values["level"].used) == (used, 6)
+        assert body.values["ph"].mean == pytest.approx(4.0)
 
 
 def test_a_reading_waits_for_its_verdict_where_spikes_are_looked_for(tmp_path: Path) -> None:
