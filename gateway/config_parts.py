@@ -18,8 +18,9 @@ from gateway.config_words import Rate, Secret, shown
 
 __all__ = [
     "ONCE", "SEVERAL", "Attenuated", "Averaging", "Bus", "Clock", "Contact", "Expect", "Flat", "General",
-    "Hours", "Influxdb", "Journal", "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send", "Sensor",
-    "Sms", "Tier", "Web",
+    "Hours", "Influxdb", "Journal",
+    "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send",
+    "Sensor", "Sms", "Tier", "Web",
 ]  # fmt: skip
 
 

@@ -50,7 +50,8 @@ AVERAGE = ("from_utc", "to_utc", "from_local", "to_local", "clock", "sensor", "m
 EVENT = ("time_utc", "time_local", "clock", "what", "detail", "seq")
 COLUMNS: dict[str, tuple[str, ...]] = {"readings": READING, "averages": AVERAGE, "events": EVENT}
 _KIND = {"readings": Reading, "averages": Average, "events": Event}
-_ODD = (b"\\", b'"=', b'"+', b'"-', b'"@')
+_ODD = ((b"\\", b"\\"), (b"=", b'"='), (b"+", b'"+'), (b"-", b'"-'), (b"@", b'"@'))
+"""Each with the one character that is quickly looked for."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -191,7 +192,7 @@ def _quickly(
 ) -> tuple[str, int]:
     """The readings of a piece as csv."""
     joined = b"[" + b",".join(piece.lines) + b"]"
-    odd = any(sign in joined for sign in _ODD)
+    odd = any(bare in joined and sign in joined for bare, sign in _ODD)
     plain: set[tuple[str, str]] = set()
     try:
         found = _quick.decode(joined)
@@ -216,13 +217,15 @@ def _quickly(
             out.append(rows)
             count += more
         elif from_ms <= at_ms < to_ms and len(text) > 2:
-            plain.add(name)
+            if name not in plain:
+                plain.add(name)
             utc, local = both(at_ms)
             head = f"{utc},{local},synced,{body.sensor},{body.medium},"
             tail = f",{body.calibration},{seq},,\r\n"
-            rows = text[2:-2].replace('":[', ",").replace('],"', tail + head)
-            out += (head, rows, tail)
-            count += text.count('":[')
+            values = text[2:-2].split('],"')
+            count += len(values)
+            rows = f"{tail}{head}".join(values).replace('":[', ",")
+            out.append(f"{head}{rows}{tail}")
     return "".join(out), count
 
 
