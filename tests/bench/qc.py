@@ -13,6 +13,7 @@ import random
 import time
 import tracemalloc
 
+from gateway.averages import AveragesFold
 from gateway.model import Reading, Record, Value
 from gateway.qc import Attenuation, Checks, Expect, Flat
 from gateway.qc_spike import SpikeFold
@@ -45,6 +46,9 @@ def run(series: int = SERIES) -> list[Row]:
     ]
     for what, slope in (("of noise", 0.0), ("of an endless slope", 1e-6)):
         rows.append((f"memory of all tests on a quantity, 2 d {what}, KB", "50", f"{_memory_kb(slope):.0f}"))
+    rows.append(
+        ("flags, spike and averages of four lengths together, us a value", "15", f"{_together_us():.1f}")
+    )
     return [*rows, _random_series(series)]
 
 
@@ -76,6 +80,20 @@ def _spike_us() -> float:
     for record in records:
         fold.step(record)
     return (time.perf_counter() - began_s) / COUNT * 1e6
+
+
+def _together_us() -> float:
+    """One value a reading, which is the dearest."""
+    means = AveragesFold((60, 600, 3600, 86400), {"s": EVERY_S})
+    records = [
+        Record(i, Reading("s", "m", "water", stamp(i * EVERY_S), {"q": Value(x, x, "pH", 1)}))
+        for i, x in enumerate(_values(COUNT))
+    ]
+    began_s = time.process_time()
+    for record in records:
+        means.step(record)
+    averages_us = (time.process_time() - began_s) / COUNT * 1e6
+    return averages_us + _flag_us(EVERYTHING) + _spike_us()
 
 
 def _memory_kb(slope: float) -> float:
