@@ -63,10 +63,10 @@ def _flag_us(expect: Expect | None) -> float:
     best_s = float("inf")
     for _ in range(3):
         flag = Checks({"q": expect} if expect else {}, EVERY_S).flag
-        began_s = time.perf_counter()
+        began_s = time.process_time()
         for value, at in zip(values, stamps, strict=True):
             flag("q", value, at)
-        best_s = min(best_s, time.perf_counter() - began_s)
+        best_s = min(best_s, time.process_time() - began_s)
     return best_s / COUNT * 1e6
 
 
@@ -76,10 +76,10 @@ def _spike_us() -> float:
         Record(i, Reading("s", "m", "water", stamp(i * EVERY_S), {"q": Value(x, x, "pH", 1)}))
         for i, x in enumerate(_values(COUNT))
     ]
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     for record in records:
         fold.step(record)
-    return (time.perf_counter() - began_s) / COUNT * 1e6
+    return (time.process_time() - began_s) / COUNT * 1e6
 
 
 def _together_us() -> float:
