@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random as _random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.backfill import Pace, Stretches, end, is_young, live_edge
 from gateway.budget import Budget
 from gateway.dating_release import LOOK_S, Release
 from gateway.errors import Refused, Unreachable
-from gateway.follow_lane import Batch, Journal, Lane
+from gateway.follow_lane import Batch, Journal, Lane, Run
 from gateway.follow_outage import Outage
 from gateway.follow_sink import Progress as Progress
 from gateway.follow_sink import Sink as Sink
+from gateway.follow_withheld import Noted, Withheld
 from gateway.model import Body, Event, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Follower:
         self._history = Stretches(journal, name)
         self._pace = Pace(sink.history_per_s, sink.batch_records)
         self._settled: set[int] = set()  # done before their batch was, and not to go again
+        self._withheld = Withheld(journal, name, stamp)
         self._outage = Outage(journal, name, sink, self._progress, stamp, random)
         self._beat_due_s = 0.0
         self._spent_bytes = 0
@@ -92,6 +95,7 @@ class Follower:
         self._live = Lane(self._journal, self.name, self._journal.cursor(self.name))
         self._history = Stretches(self._journal, self.name)
         self._tell()
+        await self._withheld.resume(self.sink.wants)
         self._beat_due_s = loop.time()
         self._spent_bytes = self.sink.carried_bytes if self.budget is not None else 0
         try:
@@ -174,6 +178,7 @@ class Follower:
         for batch in live.flying:
             self._settled |= batch.settled()
         self._history.owe(live.done_seq, edge)
+        self._withheld.close()
         self._live = Lane(self._journal, self.name, live.done_seq)
         self._live.jump(edge)
         log.info("%s: %d records are history now", self.name, edge - live.done_seq)
@@ -183,11 +188,12 @@ class Follower:
         loop = asyncio.get_running_loop()
         if not lane.flying:
             records = min(self._pace.records, self.sink.batch_records)
-            batch = await lane.read(records, self.sink.batch_bytes, self._wanted, self._take)
+            batch = await self._read(lane, records)
             if lane.held is not None:
                 await self._look(lane.held)
             if batch is None or not batch.parts:
-                self._finish(lane, batch.last_seq if batch is not None else lane.read_seq)
+                seq, marks = (batch.last_seq, batch.marks) if batch is not None else (lane.read_seq, [])
+                self._finish(lane, seq, marks)
                 if lane.held is not None:
                     self._pace.due_s = loop.time() + LOOK_S
                 return
@@ -199,16 +205,16 @@ class Follower:
     async def _fill(self, lane: Lane) -> None:
         """Start what may fly: all batches, or only the first while the far side is away."""
         while len(lane.flying) < (self.sink.in_flight if not self._outage.now else 1):
-            sink = self.sink
-            batch = await lane.read(sink.batch_records, sink.batch_bytes, self._wanted, self._take)
+            batch = await self._read(lane, self.sink.batch_records)
             if batch is None:
                 break
             if batch.parts:
                 lane.flying.append(batch)
             elif lane.flying:
                 lane.flying[-1].last_seq = batch.last_seq
+                lane.flying[-1].marks += batch.marks
             else:
-                self._finish(lane, batch.last_seq)
+                self._finish(lane, batch.last_seq, batch.marks)
             if lane.flying:
                 self._start(lane, lane.flying[-1])
         for batch in lane.flying:
@@ -216,14 +222,28 @@ class Follower:
             if self._outage.now:
                 break
 
-    def _wanted(self, record: Record) -> bool:
+    async def _read(self, lane: Lane, records: int) -> Batch | None:
+        noted = Noted()
+        wanted = functools.partial(self._wanted, noted)
+        batch = await lane.read(records, self.sink.batch_bytes, wanted, self._take)
+        if batch is not None:
+            batch.marks = noted.marks
+        return batch
+
+    def _wanted(self, noted: Noted, record: Record) -> bool:
         body = record.body
         wants = self.sink.wants
-        if not (wants(body) if self.budget is None else self.budget.takes(body, wants)):
-            return False
         if record.seq in self._settled:
+            noted.went()
             return False
-        return type(body) is Reading or not self._own_refusal(body)
+        if not (wants(body) if self.budget is None else self.budget.takes(body, wants)):
+            if self.budget is not None and type(body) is Reading and wants(body):
+                noted.held_back(record, body)
+            return False
+        if type(body) is Reading:
+            noted.went()
+            return True
+        return not self._own_refusal(body)
 
     async def _look(self, held: Record) -> None:
         if self._release is not None:
@@ -284,7 +304,7 @@ class Follower:
             for record in head.given:
                 if self.sink.corrects(record.body):
                     self._history.owe(record.seq - 1, record.seq)
-        self._finish(lane, head.last_seq)
+        self._finish(lane, head.last_seq, head.marks)
         self._outage.came_up(self.progress.backlog)
         for what, detail in self.sink.remarks():
             self._journal.append([Event(self._stamp(), what, {"sink": self.name, **detail})])
@@ -299,7 +319,8 @@ class Follower:
             if batch.task is not None and isinstance(batch.task.exception(), Unreachable):
                 batch.task = None
 
-    def _finish(self, lane: Lane, seq: int) -> None:
+    def _finish(self, lane: Lane, seq: int, marks: Sequence[Run | None]) -> None:
+        (self._withheld.live if lane is self._live else self._withheld.history)(marks)
         lane.finish(seq)
         self._tell()
         if self._settled and not self._history.lanes:
@@ -336,7 +357,7 @@ class Follower:
             for batch in lane.flying:
                 if batch.task is None or not _succeeded(batch.task):
                     break
-                self._finish(lane, batch.last_seq)
+                self._finish(lane, batch.last_seq, batch.marks)
             lane.flying.clear()
         for task in tasks:
             _succeeded(task)  # so that no failure is reported as never looked at: the records come again

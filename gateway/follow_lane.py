@@ -34,6 +34,20 @@ class Journal(Protocol):
 
 
 @dataclass(slots=True)
+class Run:
+    """Readings that a byte budget held back in a row, of one UTC hour (gateway.follow_withheld)."""
+
+    after_seq: int
+    hour: int
+    to_seq: int = 0
+    readings: dict[str, int] = field(default_factory=dict)
+
+    def add(self, seq: int, sensor: str) -> None:
+        self.to_seq = seq
+        self.readings[sensor] = self.readings.get(sensor, 0) + 1
+
+
+@dataclass(slots=True)
 class Batch:
     """Records on their way."""
 
@@ -44,6 +58,8 @@ class Batch:
     task: asyncio.Task[None] | None = None
     given: list[Record] = field(default_factory=list)
     """All that it began with."""
+    marks: list[Run | None] = field(default_factory=list)
+    """What was held back while it was read, and None where a reading went out."""
 
     def settled(self) -> set[int]:
         """What the far side has confirmed or refused of it."""

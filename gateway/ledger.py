@@ -25,8 +25,9 @@ Slots without a reading that began while somebody was at work (Event "maintenanc
 and minutes) count as "maintenance"; what else befell them the "missed" events still say.
 
 A slot counts once, as it was told of first, in the hour in which it began by the clock of the record that
-told of it. `flagged` counts readings with a value that is SUSPECT or FAIL. A fold is exactly once (decision
-D3), so the sums are right after any crash.
+told of it. `flagged` counts readings with a value that is SUSPECT or FAIL; "withheld": {"mqtt": 357} those
+that a sink's byte budget held back, by the hour of their stamp (gateway.follow_withheld). A fold is exactly
+once (decision D3), so the sums are right after any crash.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ import msgspec
 from gateway.governor import Slots
 from gateway.ledger_sums import HOUR_MS, Account, Course, Gap, Hour, State, told
 from gateway.ledger_sums import delivered as delivered
+from gateway.ledger_sums import withheld as withheld
 from gateway.model import Average, Body, Event, Flag, Reading, Record, Stamp
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,8 @@ class GapLedger:
                     self._missed(body, derived)
                 case "flagged":
                     self._flagged(body.detail)
+                case "withheld":
+                    self._withheld(body, derived)
                 case "sensor":
                     self._becomes(body.detail)
                 case "maintenance":
@@ -154,7 +158,7 @@ class GapLedger:
             for number, hour in course.hours.items():
                 if from_ms <= number * HOUR_MS < to_ms:
                     sums.setdefault(sensor, Account()).add(
-                        hour.expected, hour.taken, hour.flagged, hour.missed
+                        hour.expected, hour.taken, hour.flagged, hour.missed, hour.withheld
                     )
         return sums
 
@@ -215,6 +219,19 @@ class GapLedger:
             if seq == detail.get("seq") and not bad and number in course.hours:
                 course.recent[i] = (seq, number, True)
                 course.hours[number].flagged += 1
+
+    def _withheld(self, event: Event, derived: list[Body]) -> None:
+        """What a sink's byte budget held back: told with the hour, or as a part of one that is told."""
+        detail = event.detail
+        sink, from_ms = str(detail["sink"]), detail["from_ms"]
+        for sensor, count in detail["readings"].items():
+            course = self._state.courses.get(sensor)
+            hour = course.hours.get(from_ms // HOUR_MS) if course is not None else None
+            if hour is not None:
+                hour.withheld[sink] = hour.withheld.get(sink, 0) + count
+                continue
+            part = {"sensor": sensor, "from_ms": from_ms, "to_ms": detail["to_ms"], "expected": 0, "taken": 0}
+            derived.append(Event(event.at, "ledger", {**part, "withheld": {sink: count}}))
 
     def _becomes(self, detail: Mapping[str, object]) -> None:
         """What the bus says of an instrument: why its slots are missed, should the rest never be said."""
@@ -360,6 +377,8 @@ class GapLedger:
             detail["flagged"] = hour.flagged
         if hour.missed:
             detail["missed"] = hour.missed
+        if hour.withheld:
+            detail["withheld"] = hour.withheld
         return Event(at, "ledger", detail)
 
     def _tell_gap(self, sensor: str, gap: Gap, at: Stamp, derived: list[Body]) -> None:

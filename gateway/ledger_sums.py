@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,8 @@ from gateway.model import Event, Reading, Record, Stamp
 
 HOUR_MS = 3_600_000
 END = "/end"
-"""As gateway.backfill names where a stretch ends."""
+WITHHELD = "withheld"
+"""As gateway.backfill names where a stretch ends; and gateway.follow_withheld a run, also as an event."""
 
 
 class Hour(msgspec.Struct, array_like=True):
@@ -21,6 +23,8 @@ class Hour(msgspec.Struct, array_like=True):
     taken: int = 0
     flagged: int = 0
     missed: dict[str, int] = {}
+    withheld: dict[str, int] = {}
+    """By sink: readings that were taken, and not sent there for its byte budget."""
 
 
 class Gap(msgspec.Struct, array_like=True):
@@ -107,13 +111,24 @@ class Account:
     taken: int = 0
     flagged: int = 0
     missed: dict[str, int] = field(default_factory=dict)
+    withheld: dict[str, int] = field(default_factory=dict)
+    """Of those taken, by sink: held back by its byte budget."""
 
-    def add(self, expected: int, taken: int, flagged: int, missed: Mapping[str, int]) -> None:
+    def add(
+        self,
+        expected: int,
+        taken: int,
+        flagged: int,
+        missed: Mapping[str, int],
+        withheld: Mapping[str, int] | None = None,
+    ) -> None:
         self.expected += expected
         self.taken += taken
         self.flagged += flagged
         for why, count in missed.items():
             self.missed[why] = self.missed.get(why, 0) + count
+        for sink, count in (withheld or {}).items():
+            self.withheld[sink] = self.withheld.get(sink, 0) + count
 
 
 # ── asking the journal ─────────────────────────────────────────────────────────────────────────────────────
@@ -131,26 +146,43 @@ def told(records: Iterable[Record], from_ms: int, to_ms: int) -> dict[str, Accou
         account = sums.setdefault(detail["sensor"], Account())
         missed: dict[str, int] = detail.get("missed", {})
         if from_ms <= begin_ms and end_ms <= to_ms:
-            account.add(expected, detail["taken"], detail.get("flagged", 0), missed)
+            account.add(expected, detail["taken"], detail.get("flagged", 0), missed, detail.get("withheld"))
         elif end_ms > from_ms and begin_ms < to_ms and not detail["taken"] and len(missed) == 1:
             every_ms = (end_ms - begin_ms) // expected  # a long run: slot by slot, as they would have been
             before = min(max(0, -((begin_ms - from_ms) // every_ms)), expected)
             upto = min(max(0, -((begin_ms - to_ms) // every_ms)), expected)
             account.add(upto - before, 0, 0, dict.fromkeys(missed, upto - before))
-    return {sensor: account for sensor, account in sums.items() if account.expected}
+    return {sensor: account for sensor, account in sums.items() if account.expected or account.withheld}
 
 
 def delivered(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """How many readings of these records each sink has confirmed, by sensor and sink. `cursors` says how far
-    each sink is, and its stretches of history (gateway.backfill): what it still owes there and what it
-    refused is not delivered. What a byte budget held back has not come either, and is not told apart here.
+    each sink is, and its stretches of history (gateway.backfill): what it still owes there, what it refused
+    and what its byte budget held back (see `withheld`) is not delivered.
     """
+    return _became(records, cursors)[0]
+
+
+def withheld(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How many readings of these records the byte budget of each sink held back, by sensor and sink, also in
+    the run that is still open (gateway.follow_withheld).
+    """
+    return _became(records, cursors)[1]
+
+
+def _became(
+    records: Iterable[Record], cursors: Mapping[str, int]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
     sinks = {name: seq for name, seq in cursors.items() if "/" not in name}
     owed = [
         (name.partition("/")[0], done_seq, cursors.get(name + END, done_seq))
         for name, done_seq in cursors.items()
         if "/" in name and not name.endswith(END)
     ]
+    runs: dict[str, list[tuple[int, int]]] = {sink: [] for sink in sinks}
+    for sink in sinks:
+        if (name := f"{WITHHELD}/{sink}") in cursors:
+            runs[sink].append((cursors[name], cursors.get(name + END, 0)))
     refused: set[tuple[object, object]] = set()
     readings: list[tuple[int, str]] = []
     for record in records:
@@ -159,10 +191,22 @@ def delivered(records: Iterable[Record], cursors: Mapping[str, int]) -> dict[str
             readings.append((record.seq, body.sensor))
         elif type(body) is Event and body.what == "refused":
             refused.add((body.detail.get("sink"), body.detail.get("seq")))
-    counts: dict[str, dict[str, int]] = {}
+        elif type(body) is Event and body.what == WITHHELD and body.detail["sink"] in sinks:
+            runs[body.detail["sink"]].append((body.detail["after_seq"], body.detail["to_seq"]))
+    for of in runs.values():
+        of.sort()
+    had: dict[str, dict[str, int]] = {}
+    held: dict[str, dict[str, int]] = {}
     for seq, sensor in readings:
-        of = counts.setdefault(sensor, dict.fromkeys(sinks, 0))
+        counts = had.setdefault(sensor, dict.fromkeys(sinks, 0))
         for sink, cursor in sinks.items():
             owes = any(sink == name and done_seq < seq <= end_seq for name, done_seq, end_seq in owed)
-            of[sink] += seq <= cursor and not owes and (sink, seq) not in refused
-    return counts
+            if seq > cursor or owes or (sink, seq) in refused:
+                continue
+            at = bisect_left(runs[sink], (seq, 0)) - 1  # the last run that begins before it
+            if at >= 0 and seq <= runs[sink][at][1]:
+                held.setdefault(sensor, {}).setdefault(sink, 0)
+                held[sensor][sink] += 1
+            else:
+                counts[sink] += 1
+    return had, held
