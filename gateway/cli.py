@@ -127,6 +127,18 @@ def _parser() -> argparse.ArgumentParser:
     _export_words(export)
     export.set_defaults(do=_export)
 
+    report = verbs.add_parser("report", help="a month for people: limits, charts, alarms, gaps, calibrations")
+    _station(report)
+    report.add_argument("--month", required=True, metavar="YYYY-MM")
+    report.add_argument("--language", choices=["ky", "ru", "en"], help="default: the station's")
+    report.add_argument("--format", choices=["html", "pdf"], default="html", help="pdf: suuaba[pdf]")
+    report.add_argument("--output", metavar="FILE", help="default: a name that says what it is")
+    report.add_argument(
+        "--limits", action="append", default=[], metavar="SET",
+        help="what is held against: a ready-made set (default kyrgyzstan) or own; can be repeated",
+    )  # fmt: skip
+    report.set_defaults(do=_report)
+
     verify = verbs.add_parser("verify", help="check the evidence chain of a journal or an evidence pack")
     verify.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="a data folder, a journal.db, or a pack (.zip)"
@@ -291,6 +303,13 @@ def _export(arguments: argparse.Namespace) -> int:
 
     station = config.load(arguments.station, lenient=True)
     return export.export(station, export.wish(station, vars(arguments)))
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from gateway import config, report
+
+    station = config.load(arguments.station, lenient=True)
+    return report.report(station, report.wish(station, vars(arguments)))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
