@@ -44,6 +44,8 @@ from gateway.verify import Chain, Trusted
 
 DEFAULT_SET = "kyrgyzstan"
 OWN = "own"
+FEW_BLOCKS = 100
+"""They are read before other processes have even begun."""
 WEASY = "WeasyPrint or Pango is missing: pip install 'suuaba[pdf]', apt-get install libpangoft2-1.0-0"
 """Debian's package of the library that sets text."""
 
@@ -100,8 +102,10 @@ def report(station: config.Station, wanted: Wish) -> int:
                 [f"--month {wanted.year}-{wanted.month:02}: the journal has nothing of that month"]
             )
         versions = _versions(reader, span)
+        blocks = sum(place.to_ms >= span.from_ms and place.from_ms < span.to_ms for place in reader.places())
+        processes = 1 if blocks < FEW_BLOCKS else 0
         with progress(wanted.output.name) as tell:
-            read = month(station.data, span, versions, lambda done: tell(0.7 * done))
+            read = month(station.data, span, versions, lambda done: tell(0.7 * done), processes)
             evidence = _evidence(reader, first, last, sum(span.from_ms <= ms < span.to_ms for ms in newest))
             tell(0.8)
             found = story(read.events, span)

@@ -70,7 +70,7 @@ def table(w: Words, heads: Sequence[str], rows: Iterable[Sequence[str]], *, righ
     body = ""
     for row in rows:
         cells = "".join(
-            f'<td{" class=n" if i in right else ""} data-l="{name}">{cell}</td>'
+            f'<td{" class=n" if i in right else ""} data-l="{name}"><div>{cell}</div></td>'
             for i, (name, cell) in enumerate(zip(names, row, strict=True))
         )
         body += f"<tr>{cells}</tr>\n"

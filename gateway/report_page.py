@@ -127,7 +127,8 @@ def _limits(facts: Facts, w: Words) -> str:
             exceeded = f"<b class=bad>{escape(w.lasting(one.beyond_ms))}</b> ({escape(share)})"
         if not one.windows:
             exceeded = "—"
-        sure = w.text("certain") if limit.certain else f"<b class=watch>{w.text('uncertain')}</b>"
+        known = w.text("own_limit" if limit.sensor else "certain")
+        sure = known if limit.certain else f"<b class=watch>{w.text('uncertain')}</b>"
         worst = "—"
         if one.worst is not None:
             date_only = limit.over_s >= 86_400
@@ -157,14 +158,15 @@ def _numbers(facts: Facts, w: Words) -> str:
         digits = facts.digits_of(series)
         used, doubted = sum(series.used), sum(series.doubted)
         doubts = f"{w.count(doubted)}" + (f" ({w.percent(doubted / (used + doubted))})" if doubted else "")
-        unit = escape(w.unit(series.unit))
+        unit = w.unit(series.unit)
         mean = w.number(series.mean(0, series.steps), digits)
         low, high = (w.number(f(x), digits) for f, x in ((min, series.low), (max, series.high)))
         name = f"{code(series.sensor)} {escape(w.quantity(series.quantity))}"
-        rows.append((name, unit or "—", low, f"<b>{mean}</b>", high, w.count(used), doubts))
-    heads = ("quantity", "", "least", "mean", "most", "values", "doubtful")
+        name += escape(f", {unit}" if unit else "")
+        rows.append((name, low, f"<b>{mean}</b>", high, w.count(used), doubts))
+    heads = ("quantity", "least", "mean", "most", "values", "doubtful")
     note = f"<p class=quiet>{w.text('left_out')}</p>" if rows else ""
-    return section(w, "summary", table(w, heads, rows, right=(2, 3, 4, 5, 6)) + note)
+    return section(w, "summary", table(w, heads, rows, right=(1, 2, 3, 4, 5)) + note)
 
 
 def _plots(facts: Facts, w: Words) -> str:
@@ -270,11 +272,10 @@ def _calibrations(facts: Facts, w: Words) -> str:
     for series in ordered(facts.sums):
         if series.corrected:
             digits = max(2, facts.digits_of(series))
-            means = (w.number(series.mean(0, series.steps, raw=raw), digits) for raw in (True, False))
-            given = dict(zip(("raw", "value"), means, strict=True))
+            raw, value = (series.mean(0, series.steps, raw=raw) for raw in (True, False))
             said = w.text(
                 "correction_effect", quantity=w.quantity(series.quantity), n=w.count(series.corrected),
-                unit=w.unit(series.unit), **given,
+                raw=w.number(raw, digits), value=w.with_unit(value, series.unit, digits),
             )  # fmt: skip
             effects.append(f"<li>{code(series.sensor)} {said}</li>")
     if effects:

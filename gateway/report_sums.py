@@ -220,18 +220,22 @@ def month(
     parts = [Part(folder, span, Span(a, b), tuple(versions)) for a, b in pairwise(ends) if a < b]
     whole = Read(Sums(span), [])
     processes = processes or min(PROCESSES, os.cpu_count() or 1)
-    if processes == 1:
-        for i, part in enumerate(parts, 1):
-            _join(whole, read(part))
-            tell(i / len(parts))
-        return whole
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    if processes > 1:
+        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
 
-    with ProcessPoolExecutor(processes, get_context("spawn"), _modest) as pool:
-        for i, one in enumerate(pool.map(read, parts), 1):
-            _join(whole, one)
-            tell(i / len(parts))
+        try:
+            with ProcessPoolExecutor(processes, get_context("spawn"), _modest) as pool:
+                for i, one in enumerate(pool.map(read, parts), 1):
+                    _join(whole, one)
+                    tell(i / len(parts))
+            return whole
+        except BrokenProcessPool:  # too little memory, or no processes here: then one after the other
+            whole = Read(Sums(span), [])
+    for i, part in enumerate(parts, 1):
+        _join(whole, read(part))
+        tell(i / len(parts))
     return whole
 
 
@@ -398,9 +402,9 @@ def _one(reading: Reading, sums: Sums, step: int, versions: Sequence[Version]) -
         if name in LEFT_OUT or (series := sums.of(reading.sensor, name, value.unit, reading.medium)) is None:
             continue
         changed = known.values[name].value != reading.values[name].value
-        series.corrected += changed
         low, high = PH_RANGE if series.hydrogen else (-LIMIT, LIMIT)
         if value.flag in USED and low <= value.value <= high:
             series.take(step, (value.value,), (value.raw,))
+            series.corrected += changed
         else:
             series.refuse(step, value.flag, value.why)

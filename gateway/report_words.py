@@ -88,9 +88,8 @@ class Words:
         minutes = ms / 60_000
         if minutes < 100:
             return self.say("minutes", n=self.number(minutes, 0))
-        if minutes < 72 * 60:
-            return self.say("hours", n=self.number(minutes / 60, 1))
-        return self.say("days", n=self.number(minutes / 1440, 1))
+        key, many = ("hours", minutes / 60) if minutes < 72 * 60 else ("days", minutes / 1440)
+        return self.say(key, n=self.number(many, 0 if many == int(many) else 1))
 
     def month(self, year: int, month: int) -> str:
         return str(self.form["month"]).format(name=self.form["months"][month - 1], year=year)

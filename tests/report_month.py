@@ -30,6 +30,7 @@ ZONE = ZoneInfo("Asia/Bishkek")
 BEGIN_MS = round(datetime(2026, 10, 1, tzinfo=ZONE).timestamp() * 1000)
 DAY_MS, HOUR_MS, STEP_MS = 86_400_000, 3_600_000, 600_000
 DAYS = 8
+DUST = (("pm2_5", 1.0), ("pm10", 1.5), ("n0_3", 9.0))
 TOML = """
 [station]
 id = "kyia"
@@ -116,17 +117,17 @@ def bodies(**texts: str) -> list[Body]:
         ph = round(7.4 + 0.3 * math.sin(2 * math.pi * x) + 0.02 * x, 3)
         if ms == at(5, 6):
             ph = 9.9
-        turbidity = 95.0 if at(3, 12) <= ms < at(3, 13) else round(5 + 2 * math.cos(2 * math.pi * x), 2)
+        turb = 95.0 if at(3, 12) <= ms < at(3, 13) else round(5 + 2 * math.cos(2 * math.pi * x), 2)
         dust = 80.0 if at(4, 0) <= ms < at(5, 0) else round(12 + 4 * math.sin(2 * math.pi * x), 1)
+        masses = {q: Value(k * dust, k * dust, "ug/m3", 2) for q, k in DUST}
         number = 2 if ms > VISIT[1] else 0
         if ms == VISIT[0]:
             found.append(Event(now, "maintenance", {"sensor": "ph1", "minutes": 40, "by": by, "why": why}))
         found += [
             Reading("ph1", "yosemitech-y532", "water", now, {"ph": Value(ph, ph, "pH", *why_ph)}, number),
-            Reading("turb1", "yosemitech-y511", "water", now, {"turbidity": Value(turbidity, turbidity, "NTU", 1)}),
-            Reading("dust1", "plantower", "air", now,
-                    {q: Value(dust * k, dust * k, "ug/m3", 2) for q, k in (("pm2_5", 1.0), ("pm10", 1.5), ("n0_3", 9.0))}),
-        ]  # fmt: skip
+            Reading("turb1", "yosemitech-y511", "water", now, {"turbidity": Value(turb, turb, "NTU", 1)}),
+            Reading("dust1", "plantower", "air", now, masses),
+        ]
         if ms % HOUR_MS == 0:
             volts = round(12.6 - 0.1 * x, 2)
             found.append(Reading("bat1", "x", "power", now, {"voltage": Value(volts, volts, "V", 1)}))

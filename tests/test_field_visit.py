@@ -6,15 +6,19 @@ Found, cleaned, buffers, left: the ledger has it, history is corrected as a new 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from drivers.emulators.atlas import Atlas
 from drivers.emulators.modbus_models import Y532
+from gateway import cli
 from gateway.calibration import Version, corrected
 from gateway.calibration_entry import sha256
 from gateway.control import ask
@@ -104,6 +108,18 @@ def with_calibration(toml: str) -> str:
     )
 
 
+def report_of(place: Site) -> str:
+    """What the month's report says, without its HTML."""
+    month = datetime.now(ZoneInfo("Asia/Bishkek")).strftime("%Y-%m")
+    out = place.folder / "report.html"
+    command = ["report", str(place.file), "--month", month, "--language", "en", "--output", str(out)]
+    assert cli.main(command) == 0
+    text = re.sub(
+        r"<svg.*?</svg>|<style>.*?</style>|<[^>]*>", " ", out.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    return re.sub(r"\s+", " ", text)
+
+
 def readings(records: list[Record], sensor: str) -> list[Reading]:
     return [r.body for r in records if isinstance(r.body, Reading) and r.body.sensor == sensor]
 
@@ -152,6 +168,14 @@ def test_a_visit_to_an_ezo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         time.sleep(4)
         place.stop()
         records, _ = place.journal()
+        page = report_of(place)
+
+    # the report shows it
+    assert page.count("LOT-10.01") == page.count("LOT-7") - 1 == 1, "once measured, 7 twice"
+    assert re.search(r"Aibek.*passed.*10\.01: 10\.3\d → 10\.0\d", page)
+    assert "reads 7.3 in 7" not in page
+    assert re.search(r"ph2 pH: Correction \d+, fouling and drift spread over time, holds from", page)
+    assert re.search(r"pH: \d+ values corrected; monthly mean \d\.\d+ → \d\.\d+", page)
 
     # the ledger
     entries = events(records, "calibrated")

@@ -71,8 +71,8 @@ def exported(file: Path) -> dict[tuple[str, str], list[tuple[int, float, float]]
         ms = round(datetime.fromisoformat(row["time_utc"]).timestamp() * 1000)
         raw, value = float(row["raw"]), float(row["value"])
         at_ = Stamp(ms, "", 0, True)
-        reading = Reading(row["sensor"], "", row["medium"], at_, {row["quantity"]: Value(raw, value, row["unit"], 1)},
-                          int(row["calibration"]))  # fmt: skip
+        values = {row["quantity"]: Value(raw, value, row["unit"], 1)}
+        reading = Reading(row["sensor"], "", row["medium"], at_, values, int(row["calibration"]))
         value = corrected_reading(reading, [DRIFT]).values[row["quantity"]].value
         found[row["sensor"], row["quantity"]].append((ms, raw, value))
     return found
@@ -135,39 +135,38 @@ def test_what_a_report_says(place: Path, tmp_path: Path) -> None:
     ]
     assert beyond == [3], "the fourth of October"
     whole = sum(len(values) >= 108 for values in days.values())
-    assert f"who-pm2_5-day dust1 , Fine dust PM2.5 > 15 µg/m³ 24.0{SPACE}h".replace(
+    assert f"who-pm2_5-day dust1 , Fine dust PM2.5 > 15 µg/m³ 24{SPACE}h".replace(SPACE, " ") in text.replace(
         SPACE, " "
-    ) in text.replace(SPACE, " ")
+    )
     said = text.replace(SPACE, " ")
-    assert f"24.0 h (1 of {whole}) 80.0 4 Oct 2026" in said
+    assert f"24 h (1 of {whole}) 80 4 Oct 2026" in said
     assert "It was bad at Kanysh-Kyia in October 2026: " in said
-    assert "Fine dust PM2.5 was above the limit for 24.0 h, 80.0 µg/m³ at worst (limit 15 µg/m³)" in said
+    assert "Fine dust PM2.5 was above the limit for 24 h, 80 µg/m³ at worst (limit 15 µg/m³)" in said
     assert "turbidity-high turb1 , Turbidity > 50 NTU 10 min 60 min (6 of " in said
     # the alarm, who took it, and when
     assert (
-        "turbidity-high turb1, Turbidity high 3 Oct 2026 12:00 3 Oct 2026 14:00 95.00 NTU (50) Aibek 3 Oct 2026 12:30"
-        in said
+        "turbidity-high turb1, Turbidity high 3 Oct 2026 12:00 3 Oct 2026 14:00 95.00 NTU (50) "
+        "Aibek 3 Oct 2026 12:30" in said
     )
     # capture: 1152 slots, of which the 24 of the power cut are missing
     assert "ph1 97.9 % 1,128 1,152 power off 24" in said
     assert "bat1 97.9 % 188 192 power off 4" in said
-    assert "2 Oct 2026 10:00 2 Oct 2026 14:00 4.0 h 24 power off" in said or "power off" in said
+    assert "2 Oct 2026 10:00 2 Oct 2026 14:00 4 h 24 power off" in said
     # the visit and what it changed
     assert (
-        "Aibek passed 4.00: 4.10 → 4.01 lot LOT-4 7.00: 7.20 → 7.00 lot LOT-7 97.20 % -3.50 mV -0.12 5 Nov 2026"
-        in said
+        "Aibek passed 4.00: 4.10 → 4.01 lot LOT-4 "
+        "7.00: 7.20 → 7.00 lot LOT-7 97.20 % -3.50 mV -0.12 5 Nov 2026" in said
     )
     ph = exported(place)["ph1", "ph"]
     raw, value = (mean_of("ph", [row[i] for row in ph]) for i in (1, 2))
     assert raw - value > 0.03
     changed = sum(1 for ms, _, _ in ph if DRIFT.from_ms < ms < (DRIFT.to_ms or 0))
-    assert f"pH: {changed} values corrected; monthly mean {raw:.2f} → {value:.2f}" in said
+    assert f"pH: {changed} values corrected; monthly mean {raw:.2f} → {value:.2f}. The" in said
     # supply, program, evidence
     assert "bat1 Voltage 11.80 V" in said
     assert "Program started, version 0.1.0" in said
     assert "Configuration changed, SHA-256 abababababab" in said
     assert re.search(r"Blocks \d+ to \d+ of the signed chain were checked: whole", said)
-    assert "<script" not in report(place, tmp_path / "x.html").lower()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -220,7 +219,7 @@ def test_bad_wishes_are_one_line(place: Path, tmp_path: Path, capsys: pytest.Cap
     for more, says in (
         (["--month", "2026-13"], "--month 2026-13: is no month; write 2026-11"),
         (["--month", "2026-10", "--limits", "who"], "--limits who: there is no such set; "),
-        (["--month", "2025-01"], "--month 2025-01: the journal has nothing of it"),
+        (["--month", "2025-01"], "--month 2025-01: the journal has nothing of that month"),
     ):
         assert cli.main(["report", str(place), "--output", out, *more]) == 2
         error = capsys.readouterr().err
@@ -235,7 +234,8 @@ def test_bad_wishes_are_one_line(place: Path, tmp_path: Path, capsys: pytest.Cap
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html"]
 
 
-def test_a_changed_journal_is_said(place: Path, tmp_path: Path) -> None:
+def test_a_changed_journal_is_said(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.report_page.there", lambda: False)
     from tests import chains
 
     copy = tmp_path / "data"
@@ -319,7 +319,10 @@ def test_numbers_are_written_as_people_do() -> None:
         assert w.number(-0.001) in ("0.00", "0,00")
 
 
-def test_it_works_while_a_journal_is_written(place: Path, tmp_path: Path) -> None:
+def test_it_works_while_a_journal_is_written(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.report_page.there", lambda: False)
     from gateway.journal import Journal
     from tests.report_month import MonthClock
 
@@ -341,4 +344,4 @@ def test_it_works_while_a_journal_is_written(place: Path, tmp_path: Path) -> Non
 
     text = plain(asyncio.run(job())).replace(SPACE, " ")
     assert "newest records are in no block yet: whole, but not proven" in text
-    assert "ph1 pH — 2.00 7" in text
+    assert "ph1 pH 2.00 " in text
