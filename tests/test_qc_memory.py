@@ -170,3 +170,16 @@ def test_a_reading_of_an_unsure_clock_or_late() -> None:
         right, wrong = life.read(Record(i, reading(x, at))), other.read(Record(i, reading(x, unsure)))
         assert right == wrong
     assert life.read(Record(20, reading(8.0, stamp(85)))) == (1, "")
+
+
+def test_the_newest_value_goes_on_to_learn_its_successor() -> None:
+    """7.0 leaves the window at 20 s; flat is then what came from its successor on, 10 s."""
+    expect = Expect(flat=Flat(0.5, 20.0, 40.0))
+    whole, before = Life(expect, 10.0), Life(expect, 10.0)
+    for life in (whole, before):
+        life.read(Record(1, reading(7.0, stamp(0))))
+    after = Life(expect, 10.0, before.fold.save())
+    for i, (x, flag) in enumerate(((7.1, 2), (7.55, 1), (7.5, 3)), 1):
+        record = Record(i + 1, reading(x, stamp(10 * i)))
+        assert whole.read(record)[0] == after.read(record)[0] == flag
+    assert after.fold.save() == whole.fold.save()
