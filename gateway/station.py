@@ -45,7 +45,7 @@ from gateway.qc import Checks, expected
 from gateway.qc_memory import QualityMemory
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
-from gateway.scan_verb import scan_verb
+from gateway.scan_verb import doctor_verb, scan_verb
 from gateway.sinks import budgets
 from gateway.sinks import make as make_sinks
 from gateway.station_parts import Beat, average_folds, bus, health, place
@@ -126,6 +126,7 @@ class Station:
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
             "scan": scan_verb(),
+            "doctor": doctor_verb(wanted.file),
             "read": read_verb(self),
         }
         """What the running service does for the command line (gateway.control)."""

@@ -57,15 +57,23 @@ def test_the_service_streams_what_it_reads(tmp_path: Path) -> None:
         async for _ in stream(data, "read", sensor="ph9"):
             pass
 
+    async def examined(data: Path) -> dict[str, Any]:
+        async with asyncio.timeout(90):
+            [answer] = [answer async for answer in stream(data, "doctor")]
+        return dict(answer["report"])
+
     with site(tmp_path, None, None) as place:
         place.start()
         until("the service listens", lambda: ((place.folder / "data") / "control.sock").exists(), 30)
         got = asyncio.run(three(place.folder / "data"))
         with pytest.raises(ControlError, match="no sensor 'ph9'; there are ph1, turb1"):
             asyncio.run(nobody(place.folder / "data"))
+        report = asyncio.run(examined(place.folder / "data"))
         place.stop()
         said = {s.values.get("ph") for s in place.outside.record.snapshot() if s.name == "ph1"}
     assert len(got) == 3
+    held = [finding["what"] for finding in report["findings"] if finding["check"] == "port"]
+    assert any("the service has it" in what for what in held)
     assert {answer["values"]["ph"]["value"] for answer in got} <= said
     assert all(len(bytes.fromhex(answer["frame"])) > 10 for answer in got)
 

@@ -216,6 +216,18 @@ def test_the_questions_reach_every_model() -> None:
         assert any(unit.feed(pack("rtu", 9, pdu), 10.0 * n) for n, pdu in enumerate(asked, 1)), kind.model
 
 
+def test_no_question_is_a_command_to_another_model() -> None:
+    """A read of some registers makes a Yosemitech start (0x2500) or stop (0x2E00); nobody is asked for them."""
+    known = kinds()
+    asked = {*hellos(known), *(pdu for kind in known for pdu in (*kind.plan, kind.first))}
+    asked |= {pdu for kind in known for pdu, _ in kind.identify}
+    assert len(asked) > 20
+    for pdu in asked:
+        assert may_be_sent("rtu", pack("rtu", 1, pdu))
+        first, count = pdu[1] << 8 | pdu[2], pdu[3] << 8 | pdu[4]
+        assert pdu[0] == 4 or not {0x2500, 0x2E00} & set(range(first, first + count))
+
+
 @pytest.mark.parametrize(
     ("stream", "model"),
     [
