@@ -30,6 +30,8 @@ NEAR = (*range(1, 33), 40, 50, 60, 100, 247)
 LIKELY = (*range(1, 11), 20, 40)
 """Addresses tried at every setting where nothing has answered yet."""
 NEAR_S, FAR_S, AGAIN_S = 0.3, 0.15, 0.5
+PATIENT_S = 1.0
+"""How long one waits for a unit that is known to be there: a slow one is not a bad line."""
 AGAIN = 6
 LINGER_S = 0.05
 
@@ -254,7 +256,7 @@ class PortScan:
     async def _surely(self, unit: int, pdu: bytes) -> bytes | None:
         """A unit's answer to one request; asked again where it came garbled, or not at all once."""
         for _ in range(3):
-            came = await self._asked(unit, pdu, NEAR_S)
+            came = await self._asked(unit, pdu, AGAIN_S)
             if came.answer is not None:
                 return None if came.refused else came.answer
             if not came.raw and self.wire.evidence.stray + self.wire.evidence.rubbish == 0:
@@ -264,7 +266,7 @@ class PortScan:
     async def _closer(self, unit: int, pdu: bytes) -> None:
         seen = self.units[unit] = Unit()
         for _ in range(TRIES):
-            came = await self.wire.ask(unit, pdu, NEAR_S, linger_s=LINGER_S)
+            came = await self.wire.ask(unit, pdu, PATIENT_S, linger_s=LINGER_S)
             seen.asked += 1
             if came.answer is None:
                 seen.garbled += came.is_garbled

@@ -217,7 +217,7 @@ def test_the_questions_reach_every_model() -> None:
 
 
 def test_no_question_is_a_command_to_another_model() -> None:
-    """A read of some registers makes a Yosemitech start (0x2500) or stop (0x2E00); nobody is asked for them."""
+    """A read of 0x2500 starts a Yosemitech, one of 0x2E00 stops it: nobody is asked for them."""
     known = kinds()
     asked = {*hellos(known), *(pdu for kind in known for pdu in (*kind.plan, kind.first))}
     asked |= {pdu for kind in known for pdu, _ in kind.identify}
