@@ -1,11 +1,11 @@
 # Suu-Aba. Needs git, make and python3; everything else is installed on the way, and said. `make help` lists the verbs.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench clean bundle hashes sbom test-deploy test-image
 BIN := .venv/bin
 
 help:   ## this list
-	@sed -n 's/^\([a-z]*\): *[a-z-]* *## */\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\): *[a-z-]* *## */\1\t/p' Makefile | expand -t 8
 
 demo: setup-run  ## a whole simulated station; ARGS="--seconds 40 --json"
 	@$(BIN)/suuaba demo $(ARGS)
@@ -22,6 +22,23 @@ bench: setup  ## CPU, memory, start, wire use beside their goals
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 setup: setup-test  ## only install what is missing, into .venv and by apt-get
+
+bundle:  ## a folder for a USB stick, dist/stick; ARGS="aarch64-3.11 aarch64-3.13"
+	@mkdir -p dist && rm -rf dist/stick && sh deploy/bundle.sh dist/stick $(ARGS)
+
+hashes: bundle  ## what pip --require-hashes takes, dist/stick/requirements.txt
+	@echo "python3 -m pip install --no-index --find-links dist/stick/wheels --require-hashes -r dist/stick/requirements.txt"
+
+sbom: bundle  ## dist/suuaba.cdx.json, a list of what is in it, CycloneDX, by cyclonedx-py
+	@rm -rf dist/sbom && python3 -m venv dist/sbom && dist/sbom/bin/pip install --quiet 'cyclonedx-bom>=7,<8'
+	@dist/sbom/bin/cyclonedx-py requirements dist/stick/requirements.txt --output-file dist/suuaba.cdx.json
+	@echo dist/suuaba.cdx.json
+
+test-deploy: setup  ## only install.sh on a Debian of its own (root)
+	@$(BIN)/python -m pytest tests/test_deploy.py $(ARGS)
+
+test-image: setup  ## only the container image, by buildah (root)
+	@$(BIN)/python -m pytest -m image $(ARGS)
 
 clean:  ## remove .venv and everything made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -61,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         "--influxdb", metavar="URL", help="write to this InfluxDB too (version 1, database suuaba)"
     )
     demo.add_argument("--data", type=Path, metavar="FOLDER", help="keep the journal here (default: nowhere)")
+    demo.add_argument(
+        "--with",
+        dest="parts",
+        type=Path,
+        metavar="FILE",
+        help="[mqtt], [web] … as in this file, not the demo's own",
+    )
     demo.set_defaults(do=_demo)
 
     run = verbs.add_parser("run", help="run the station")
@@ -200,6 +207,7 @@ def _demo(arguments: argparse.Namespace) -> int:
                 as_json=arguments.json,
                 mqtt=arguments.mqtt,
                 influxdb=arguments.influxdb,
+                parts=arguments.parts,
                 data=arguments.data,
             ),
             print,

@@ -281,7 +281,8 @@ def _candidates(where: str, place: Place) -> list[Path]:
     candidates = [place.folder / "secrets" / where, place.folder / where]
     credentials = place.environment.get("CREDENTIALS_DIRECTORY")
     if credentials:
-        candidates.insert(0, Path(credentials) / where)
+        # LoadCredential=secrets:FOLDER hands a folder's files over as secrets_NAME (systemd.exec(5))
+        candidates[:0] = [Path(credentials) / where, Path(credentials) / f"secrets_{where}"]
     return candidates
 
 

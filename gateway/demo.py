@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Wishes:
     mqtt: str | None = None
     influxdb: str | None = None
     data: Path | None = None
+    parts: Path | None = None
+    """A file with [mqtt], [influxdb], [web] or more, in place of the demo's own."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,8 @@ async def demo(wishes: Wishes, say: Say) -> int:
         text = outside.station_toml(
             data=wishes.data or folder / "data", mqtt_url=wishes.mqtt or "embedded", influx=influx
         )
+        if wishes.parts is not None:
+            text = await asyncio.to_thread(_with_parts, text, wishes.parts)
         await asyncio.to_thread(file.write_text, text, encoding="utf-8")
         station = Station(config.load(file), embedded_port=port, say=say_live)
         say_live(f"{station.config.name}: {len(station.config.sensors)} emulated instruments")
@@ -115,6 +120,17 @@ async def demo(wishes: Wishes, say: Say) -> int:
         shown = ", ".join(f"{name} {count}" for name, count in delivered.items())
         say(f"{len(counts.readings)} readings journaled; delivered: {shown}; lost: {lost}")
     return 1 if lost else code
+
+
+def _with_parts(text: str, file: Path) -> str:
+    """The demo's station.toml with a file's tables in place of its own. Raises ConfigError."""
+    try:
+        given = file.read_text(encoding="utf-8")
+        names = set(tomllib.loads(given))
+    except (OSError, ValueError) as e:
+        raise ConfigError([f"{file}: {e}"]) from e
+    own = (part for part in text.split("\n\n") if part.split("]")[0].strip("[\n ") not in names)
+    return "\n\n".join([*own, given])
 
 
 async def simulate(faults: str, seconds: float | None, say: Say) -> int:
