@@ -62,5 +62,5 @@ def _problems(port: str, seen: Evidence, units: Mapping[int, Unit], *, found: bo
         yield Problem(code="garbage", port=port, seen=seen.sample[:16].hex(" "))
     elif seen.asked >= LEAST and seen.specks >= SPECK_SHARE * seen.asked:
         yield Problem(code="swapped", port=port, seen=f"{seen.specks} of {seen.asked} questions")
-    elif not any(unit.good for unit in units.values()):
+    elif seen.asked >= LEAST and not any(unit.good for unit in units.values()):
         yield Problem(code="nothing", port=port, seen=f"{seen.asked} questions")

@@ -257,6 +257,7 @@ def test_another_master_is_heard_between_noise() -> None:
     ("seen", "units", "found", "codes"),
     [
         (Evidence(asked=20, silent=20), {}, False, ["nothing"]),
+        (Evidence(asked=3, silent=3), {}, False, []),
         (Evidence(asked=20, specks=19, silent=1), {}, False, ["swapped"]),
         (Evidence(asked=20, echoed=20, silent=20), {}, False, ["echo", "nothing"]),
         (Evidence(asked=20, rubbish=18, rubbish_lines=THREE), {}, False, ["garbage"]),
