@@ -214,11 +214,8 @@ class Collector:
         whole = Account()
         for station, number, seen, opened_ms in self.bits():
             whole.merge(station, number, seen, opened_ms)
-        window_ms = RESTORE_D * 86_400_000
         for seen_of in whole.stations.values():
-            oldest = min(seen_of.blocks, default=0)
-            if seen_of.blocks and self._now_ms() - seen_of.blocks[oldest].opened_ms > window_ms - 3_600_000:
-                seen_of.floor = oldest * BLOCK  # what came before may be there, and is not asked for
+            seen_of.floor = min(seen_of.blocks, default=0) * BLOCK  # what came before is not asked for
         return whole
 
     def _set_aside(self, message: Message, why: str) -> None:

@@ -26,6 +26,10 @@ BLOCK = 1024
 """Numbers in a block; 128 bytes are 172 letters in a line."""
 BLOCKS_KEPT = 512
 """Blocks of one station in memory: half a million records, weeks of minute averages."""
+REOPEN_MS = 6 * 3_600_000
+"""A block that is filled for longer goes on as a new point, with all its bits: so what is written to was
+opened lately, and is found by who asks for the last day only.
+"""
 SEQ_LIMIT = 2**62
 MEASUREMENT = "collected"
 
@@ -66,6 +70,8 @@ class Seen:
         mask = 1 << bit
         if block.bits & mask:
             return False
+        if now_ms - block.opened_ms > REOPEN_MS:
+            block.opened_ms = now_ms
         block.bits |= mask
         return True
 
@@ -120,6 +126,7 @@ class Seen:
     def merge(self, number: int, bits: int, opened_ms: int = 0) -> None:
         """Add what is known of a block from elsewhere."""
         block = self.blocks.setdefault(number, _Block(opened_ms))
+        block.opened_ms = max(block.opened_ms, opened_ms)
         block.bits |= bits
 
 

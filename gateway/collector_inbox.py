@@ -17,6 +17,7 @@ Source: MQTT Version 5.0, OASIS Standard, 7 March 2019, 4.8.2 (shared subscripti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -39,8 +40,13 @@ KEEPALIVE_S = 30
 AGAIN_S, AGAIN_CEILING_S = 1, 60
 TOPICS = "suuaba/1/#"
 STATUS = "suuaba/1/+/status"
+MESSAGE_LIMIT = 128 * 1024
+"""Bytes of a message (Maximum Packet Size, 3.1.2.11.4): a station's own limit is half of it. The broker
+throws away what is larger, so `window` bounds the memory.
+"""
 SHORT_S, SHORTS = 10.0, 3
 """So many connections in a row that lasted no longer: somebody takes the session from us."""
+HELD_WINDOWS = 2
 _TAKEN_OVER = 0x8E
 
 
@@ -86,6 +92,10 @@ class Inbox:
         self._since_s = 0.0
         self._short = 0
         self._waiting: deque[Message] = deque()
+        self._held: dict[tuple[str, bytes], Message] = {}
+        """What an earlier connection brought and nobody took yet. The broker sends it again, or has forgotten
+        it since (it was killed between two of its saves), and then it is only here.
+        """
         self._more = asyncio.Event()
         self._asleep = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,6 +108,7 @@ class Inbox:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it so
         properties.SessionExpiryInterval = self.broker.session_s
         properties.ReceiveMaximum = self.broker.window
+        properties.MaximumPacketSize = MESSAGE_LIMIT
         self._client.connect_async(
             parts.hostname or "",
             parts.port or (8883 if parts.scheme == "mqtts" else 1883),
@@ -109,19 +120,20 @@ class Inbox:
 
     async def take(self, limit: int, linger_s: float) -> list[Message]:
         """Wait for messages, then a little for more; give at most `limit`, in their order. No deadline."""
-        while not self._waiting:
+        while not self._waiting and not self._held:
             self._more.clear()
             self._asleep = True
-            if not self._waiting:
+            if not self._waiting and not self._held:
                 await self._more.wait()
             self._asleep = False
         if len(self._waiting) < limit:
             await asyncio.sleep(linger_s)
         taken: list[Message] = []
         while self._waiting and len(taken) < limit:
-            message = self._waiting.popleft()
-            if message.connection == self._connection:  # else the broker sends it again, or has
-                taken.append(message)
+            taken.append(self._waiting.popleft())
+        while self._held and len(taken) < limit:
+            with contextlib.suppress(KeyError):  # the broker sent the last of them again at this moment
+                taken.append(self._held.popitem()[1])
         return taken
 
     def confirm(self, messages: Sequence[Message]) -> None:
@@ -164,6 +176,7 @@ class Inbox:
         if reason.is_failure:
             self._down(f"{self.broker.url} refuses us: {reason}")
             return
+        self._hold()
         self._connection += 1
         if self._known and not flags.session_present:
             self.sessions_lost += 1
@@ -180,6 +193,16 @@ class Inbox:
         if not self.connected and self._short < SHORTS:
             log.warning("mqtt: connected to %s", self.broker.url)
         self.connected, self.why = True, ""
+
+    def _hold(self) -> None:
+        with contextlib.suppress(IndexError):  # who takes them takes them at the same time
+            while True:
+                message = self._waiting.popleft()
+                if len(self._held) < HELD_WINDOWS * self.broker.window:
+                    self._held[message.topic, message.payload] = message
+        if self._asleep and self._held and self._loop is not None:
+            self._asleep = False
+            self._loop.call_soon_threadsafe(self._more.set)
 
     def _on_connect_fail(self, client: Client, _: Any) -> None:
         self._down(f"{self.broker.url} does not answer")
@@ -209,7 +232,10 @@ class Inbox:
 
     def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
         number = message.mid if message.qos else 0
-        self._waiting.append(Message(message.topic, bytes(message.payload), number, self._connection))
+        payload = bytes(message.payload)
+        if self._held:
+            self._held.pop((message.topic, payload), None)
+        self._waiting.append(Message(message.topic, payload, number, self._connection))
         if self._asleep and self._loop is not None:
             self._asleep = False
             self._loop.call_soon_threadsafe(self._more.set)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import calendar
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,20 +28,34 @@ from gateway.mqtt_messages import (
     AlarmMessage,
     AverageMessage,
     EventMessage,
+    MeanMessage,
     ReadingMessage,
     StatusMessage,
+    ValueMessage,
     level,
 )
 
 ROOT = "suuaba/1/"
 VALUES_LIMIT = 500
 NAME_LIMIT = 200
-NAMES_LIMIT = 10_000
-"""Names of one station that are remembered; a station that makes up new ones for ever gains nothing by it."""
+NAMES_LIMIT = 2000
+"""Sensors and quantities of one station, a day: each new one is a new series, which costs the database memory
+for ever. What makes up more is set aside.
+"""
+NAMES_FOR_MS = 86_400_000
+STATIONS_LIMIT = 200_000
+"""Stations that are remembered; a broker without rights lets anybody make up names."""
 YEARS = (2015, 2100)
 """No station measured before, and what says it was measured later has no clock."""
 MEDIA = frozenset({"water", "air", "soil", "power", "station"})
 CLAIMS_KEPT = 60
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_INTEGERS = ("_flag", "_n", "_of")
+_OURS = frozenset({"revision", "uncertainty_ms", "time", "station", "sensor"})
+"""Names of our own integer fields. A quantity called so would make the field a float, and where it is the
+first of the week (a shard) the database would refuse the readings of every other station.
+"""
+_FLAGS = frozenset(int(flag) for flag in Flag)
 FLAGS_KEPT = 100_000
 """Corrected flags remembered, so that a reading that comes once more does not undo them."""
 
@@ -80,6 +95,8 @@ class Points:
     def __init__(self) -> None:
         self.standing: dict[str, Standing] = {}
         self._lines: dict[str, Lines] = {}
+        self._names: dict[str, tuple[set[str], int]] = {}
+        self._now_ms = 0
         self._second: tuple[str, int] = ("", 0)
         self._flags: dict[tuple[str, str, str, int], int] = {}
 
@@ -88,8 +105,10 @@ class Points:
         station, kind, name = _topic(topic)
         standing = self.standing.get(station)
         if standing is None:
+            if len(self.standing) >= STATIONS_LIMIT:
+                raise Poison(f"more than {STATIONS_LIMIT} stations")
             standing = self.standing[station] = Standing()
-        standing.heard_ms = now_ms
+        standing.heard_ms = self._now_ms = now_ms
         try:
             match kind:
                 case "reading":
@@ -110,6 +129,7 @@ class Points:
         message = _READING.decode(payload)
         _same(station, message.station, message.seq, sensor, message.sensor)
         _sound(message.medium, message.sensor, message.values)
+        self._count(station, message.sensor, *message.values)
         at = self._stamp(message.time, message.uncertainty_ms)
         if b"null" in payload:  # a number that the station does not have
             values = {
@@ -132,8 +152,15 @@ class Points:
     def _average(self, station: str, sensor: str, message: AverageMessage) -> Taken:
         _same(station, message.station, message.seq, sensor, message.sensor)
         _sound(message.medium, message.sensor, message.values)
-        if not 0 < message.length_s <= 366 * 86400:
-            raise Poison(f"an average over {message.length_s} s")
+        self._count(station, message.sensor, *message.values)
+        length_s = message.length_s
+        if not 0 < length_s <= 86400 or length_s % 60 or 86400 % length_s:  # as [mqtt] send allows
+            raise Poison(f"an average over {length_s} s")
+        if not -SEQ_LIMIT < message.revision < SEQ_LIMIT:
+            raise Poison(f"{message.revision} is no revision")
+        for mean in message.values.values():
+            if not (0 <= mean.n < 2**53 and 0 <= mean.of < 2**53):
+                raise Poison("an average of so many values cannot be")
         average = Average(
             message.sensor,
             "",
@@ -173,6 +200,7 @@ class Points:
         sensor = event.detail.get("sensor")
         if isinstance(sensor, str) and sensor:
             _named(sensor)
+            self._count(station, sensor)
         return Taken(station, "event", seq, self._of(station).event(seq, event))
 
     def _status(self, station: str, payload: bytes, standing: Standing) -> Taken:
@@ -192,15 +220,28 @@ class Points:
             ]
         return Taken(station, "status")
 
+    def _count(self, station: str, *names: str) -> None:
+        """Raises Poison for a station that makes up names for ever."""
+        known, since_ms = self._names.get(station, (None, 0))
+        if known is None or self._now_ms - since_ms > NAMES_FOR_MS:
+            known = set()
+            self._names[station] = (known, self._now_ms)
+        if not known.issuperset(names):
+            if len(known) + len(names) > NAMES_LIMIT:
+                raise Poison(f"more than {NAMES_LIMIT} names of sensors and quantities in a day")
+            known.update(names)
+
     def _of(self, station: str) -> Lines:
         lines = self._lines.get(station)
-        if lines is None or lines.names > NAMES_LIMIT:
+        if lines is None or lines.names > 2 * NAMES_LIMIT:
             lines = self._lines[station] = Lines(station)
         return lines
 
     def _stamp(self, when: str, uncertainty_ms: int | msgspec.UnsetType = msgspec.UNSET) -> Stamp:
         """Raises Poison."""
         if isinstance(uncertainty_ms, int):
+            if uncertainty_ms >= SEQ_LIMIT:
+                raise Poison(f"{uncertainty_ms} ms of uncertainty cannot be")
             return DatedStamp(self._ms(when), "", 0, False, "dated", uncertainty_ms)
         return Stamp(self._ms(when), "", 0, True)
 
@@ -233,7 +274,7 @@ def _topic(topic: str) -> tuple[str, str, str]:
     kind = words[kind_at] if len(words) > kind_at else ""
     if not topic.startswith(ROOT) or not words[2] or len(words) != kind_at + 1 + _NAMED.get(kind, False):
         raise Poison(f"{topic[:100]!r} is no topic of a station")
-    if kind not in _NAMED:
+    if kind not in _NAMED or _ID.fullmatch(words[2]) is None:
         raise Poison(f"{topic[:100]!r} is no topic of a station")
     return words[2], kind, words[kind_at + 1] if _NAMED[kind] else ""
 
@@ -248,16 +289,20 @@ def _same(station: str, said: str, seq: int, name: str = "", said_name: str = ""
         raise Poison(f"{seq} is no sequence number")
 
 
-def _sound(medium: str, sensor: str, quantities: Mapping[str, object]) -> None:
+def _sound(medium: str, sensor: str, quantities: Mapping[str, ValueMessage | MeanMessage]) -> None:
     """Raises Poison for what InfluxDB would not take, or should not."""
     if medium not in MEDIA:
         raise Poison(f"medium {medium[:30]!r} is none of {', '.join(sorted(MEDIA))}")
     if not 0 < len(quantities) <= VALUES_LIMIT:
         raise Poison(f"{len(quantities)} values in one message")
     _named(sensor)
-    for quantity in quantities:
-        if not quantity.isidentifier():
+    for quantity, value in quantities.items():
+        if value.flag not in _FLAGS:
+            raise Poison(f"{quantity[:50]!r} has a flag that there is not")
+        if not quantity.isidentifier() or len(quantity) > NAME_LIMIT:
             _named(quantity)
+        if quantity.endswith(_INTEGERS) or quantity in _OURS:
+            raise Poison(f"a quantity cannot be called {quantity[:50]!r}: our own fields are")
 
 
 def _named(text: str) -> None:

@@ -31,6 +31,7 @@ from gateway.config_parts import (
     Contact,
     Expect,
     General,
+    GrafanaLive,
     Influxdb,
     Journal,
     Mqtt,
@@ -49,7 +50,7 @@ from gateway.config_words import Place
 from gateway.errors import ConfigError
 
 __all__ = [
-    "Bus", "Clock", "Contact", "Expect", "Influxdb", "Journal", "Mqtt", "Rate", "Rule",
+    "Bus", "Clock", "Contact", "Expect", "GrafanaLive", "Influxdb", "Journal", "Mqtt", "Rate", "Rule",
     "SecondModem", "Send", "Sensor", "Sms", "Station", "Tier", "Web", "Wire", "load",
 ]  # fmt: skip
 
@@ -93,6 +94,7 @@ def load(path: Path, *, lenient: bool = False, environment: Mapping[str, str] | 
         influxdb=draft.influxdb,
         sms=draft.sms,
         web=draft.web,
+        grafana_live=draft.grafana_live,
         contacts=tuple(draft.contacts.values()),
         rules=tuple(draft.rules.values()),
         profiles=draft.folders,
@@ -166,6 +168,7 @@ def _parts(draft: Draft, place: Place) -> bool:
     draft.influxdb = cast(Influxdb | None, once.get("influxdb"))
     draft.sms = cast(Sms | None, once.get("sms"))
     draft.web = cast(Web | None, once.get("web"))
+    draft.grafana_live = cast(GrafanaLive | None, once.get("grafana_live"))
     return draft.general is None
 
 

@@ -15,6 +15,7 @@ from gateway.config_parts import (
     Clock,
     Contact,
     General,
+    GrafanaLive,
     Influxdb,
     Journal,
     Mqtt,
@@ -70,6 +71,7 @@ class Draft:
     influxdb: Influxdb | None = None
     sms: Sms | None = None
     web: Web | None = None
+    grafana_live: GrafanaLive | None = None
     buses: dict[int, Bus] = field(default_factory=dict)
     sensors: dict[int, Sensor] = field(default_factory=dict)
     contacts: dict[int, Contact] = field(default_factory=dict)

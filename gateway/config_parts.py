@@ -18,7 +18,7 @@ from gateway.config_words import Rate, Secret, shown
 
 __all__ = [
     "ONCE", "SEVERAL", "Attenuated", "Averaging", "Bus", "Clock", "Contact", "Expect", "Flat", "General",
-    "Hours", "Influxdb", "Journal",
+    "GrafanaLive", "Hours", "Influxdb", "Journal",
     "LineKeys", "Mqtt", "Part", "Quiet", "Rule", "SecondModem", "Send",
     "Sensor", "Sms", "Tier", "Web",
 ]  # fmt: skip
@@ -226,6 +226,8 @@ class Mqtt(Part):
     key: words.File | None = None
     send: _Sends = _BOTH
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
+    discovery: Literal["homeassistant"] | None = None
+    """Tells Home Assistant what there is."""
 
 
 class Database(Part):
@@ -260,6 +262,16 @@ def _names(given: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+class GrafanaLive(Part):
+    """[grafana_live]: what is read, shown in Grafana within a second. Nothing is kept for it."""
+
+    url: Annotated[str, words.url("http", "https")]
+    token: Secret
+    """Of a service account that may push (role Editor)."""
+    stream: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "suuaba"
+    ca: words.File | None = None
+
+
 class Web(Part):
     """[web]"""
 
@@ -274,7 +286,7 @@ class Web(Part):
 ONCE: dict[str, type[Part]] = {
     "station": General, "clock": Clock, "journal": Journal, "average": Averaging,
     "mqtt": Mqtt, "influxdb": Influxdb, "sms": Sms,
-    "web": Web,
+    "web": Web, "grafana_live": GrafanaLive,
 }  # fmt: skip
 """The sections that stand once: [mqtt]."""
 SEVERAL: dict[str, type[Part]] = {"bus": Bus, "sensor": Sensor, "contact": Contact, "rule": Rule}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Averaging,
         Clock,
         Contact,
+        GrafanaLive,
         Influxdb,
         Journal,
         Mqtt,
@@ -84,6 +85,7 @@ class Station:
     left_out: tuple[str, ...] = ()
     """One line for every mistake that a lenient reading passed over, and for what fell with it."""
 
+    grafana_live: GrafanaLive | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The profiles of the models that have one, where they were read already (gateway.config_apart)."""
 

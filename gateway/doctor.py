@@ -52,6 +52,8 @@ def checks(wanted: config.Station, evidence: Evidence) -> dict[str, Check]:
         found["broker"] = lambda: _broker(wanted)
     if wanted.influxdb is not None:
         found["database"] = lambda: _database(wanted)
+    if wanted.grafana_live is not None:
+        found["grafana live"] = lambda: _grafana_live(wanted)
     if wanted.sms is not None and wanted.sms.modem is not None:
         found["modem"] = lambda: _modem(wanted, evidence)
     if wanted.sms is not None and wanted.sms.provider is not None:
@@ -198,6 +200,12 @@ async def _database(wanted: config.Station) -> Sequence[Finding]:
     from gateway.doctor_database import check_database
 
     return await check_database(wanted)
+
+
+async def _grafana_live(wanted: config.Station) -> Sequence[Finding]:
+    from gateway.doctor_grafana import check_grafana_live
+
+    return await check_grafana_live(wanted)
 
 
 async def _modem(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:

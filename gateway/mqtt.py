@@ -40,6 +40,7 @@ from gateway.mqtt_messages import (
 from gateway.tcp import SYN_BYTES, Carried, opens
 
 if TYPE_CHECKING:
+    from gateway.homeassistant import Discovery
     from gateway.mqtt_link import Broker, MqttLink
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class MqttSink:
         answer_s: float = ANSWER_S,
         version: int | None = None,
         status_s: float = STATUS_S,
+        discovery: Discovery | None = None,
     ) -> None:
         parts = urlsplit(url)
         tls = parts.scheme == "mqtts"
@@ -111,6 +113,7 @@ class MqttSink:
         self._averages_s = frozenset(averages_s)
         self._stamp, self._health, self._standing = stamp, health, standing
         self._only = version
+        self._discovery = discovery
         self._root = f"suuaba/1/{level(station)}"
         self._topics: dict[tuple[bool, str], str] = {}
         self._link: MqttLink | None = None
@@ -253,10 +256,22 @@ class MqttSink:
         link = self._link = await self._connect()
         try:
             await self._publish_status(link, self._online())
+            if self._discovery is not None:
+                await self._discover(link, self._discovery)
         except Unreachable:
             self._drop()
             raise
         return link
+
+    async def _discover(self, link: MqttLink, discovery: Discovery) -> None:
+        """Tell Home Assistant. A broker that does not let us is no reason to stop. Raises Unreachable."""
+        answers = await link.send(list(discovery.messages()))
+        reasons = [*answers.mendable.values(), *answers.refused.values()]
+        if reasons:
+            said = "the broker does not take what Home Assistant is told"
+            log.warning("mqtt: %s: %s: %s", link.broker, said, reasons[0])
+        else:
+            discovery.published()
 
     async def _connect(self) -> MqttLink:
         """Connect with the version that worked last, or else the other. Raises Unreachable."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from gateway import config
     from gateway.embedded import EmbeddedBroker
+    from gateway.grafana_live import Door, GrafanaLive, Journal
+    from gateway.homeassistant import Discovery
 
 METERED_KEEPALIVE_S = 300
 """Where bytes are paid for: a ping every 30 s would be 14 MB in 30 days. The last will comes later then."""
@@ -50,7 +52,7 @@ async def make(
             broker = EmbeddedBroker(embedded_port)
             await broker.start()
             url = broker.url
-        sinks["mqtt"] = _mqtt(wanted.id, wanted.mqtt, url, stamp, health, standing)
+        sinks["mqtt"] = _mqtt(wanted.id, wanted.mqtt, url, stamp, health, standing, _discovery(wanted))
     if wanted.influxdb is not None:
         sinks["influxdb"] = _influxdb(wanted.id, wanted.influxdb)
     return sinks, broker
@@ -63,6 +65,7 @@ def _mqtt(
     stamp: Callable[[], Stamp],
     health: Callable[[], Mapping[str, Any]],
     standing: Callable[[], Iterable[Record]],
+    discovery: Discovery | None,
 ) -> Sink:
     from gateway.mqtt import KEEPALIVE_S, MqttSink
 
@@ -79,8 +82,19 @@ def _mqtt(
         health=health,
         standing=standing,
         keepalive_s=METERED_KEEPALIVE_S if mqtt.budget else KEEPALIVE_S,
+        discovery=discovery,
         version=4 if mqtt.url == "embedded" else None,  # amqtt falls silent when it is asked for MQTT 5
     )
+
+
+def _discovery(wanted: config.Station) -> Discovery | None:
+    if wanted.mqtt is None or wanted.mqtt.discovery is None:
+        return None
+    from importlib.metadata import version
+
+    from gateway.homeassistant import Discovery, configs
+
+    return Discovery(configs(wanted, version("suuaba")), wanted.data)
 
 
 def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:
@@ -109,6 +123,26 @@ def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:
         send=[send.kind for send in influxdb.send],
         averages_s=[send.length_s for send in influxdb.send],
     )
+
+
+def live_view(wanted: config.Station, journal: Journal) -> GrafanaLive | None:
+    """Grafana Live, where it is wanted: a view that keeps nothing, so no sink with a cursor."""
+    if wanted.grafana_live is None:
+        return None
+    from gateway.grafana_live import GrafanaLive
+
+    return GrafanaLive(wanted.id, journal, live_door(wanted.grafana_live))
+
+
+def live_door(live: config.GrafanaLive) -> Callable[[], Door]:
+    """The way to Grafana's push endpoint, made when it is needed."""
+
+    def door() -> Door:
+        from gateway.grafana_live import Door
+
+        return Door(live.url, live.stream, lambda: opened(live.token), live.ca)
+
+    return door
 
 
 def opened(secret: SecretStr | None) -> str | None:

@@ -46,7 +46,7 @@ from gateway.qc_memory import QualityMemory
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
 from gateway.scan_verb import doctor_verb, scan_verb
-from gateway.sinks import budgets
+from gateway.sinks import budgets, live_view
 from gateway.sinks import make as make_sinks
 from gateway.station_parts import Beat, average_folds, bus, health, place
 from gateway.station_reread import Reread
@@ -118,6 +118,7 @@ class Station:
         self.sms = self._sms()
         self.buses = [bus(self, wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
+        self.live = live_view(wanted, self.journal)
         self.desk = self._desk()
         self.reread = Reread(self, self.clock.stamp)
         self.verbs: dict[str, Verb] = {
@@ -183,6 +184,8 @@ class Station:
             others += [start("reread", self.reread.run)]
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
+            if self.live is not None:
+                others.append(start("grafana_live", self.live.run))
             if self.page is not None:
                 others.append(start("web", self.page.run))
             self._notify.send("READY=1", f"STATUS=reading {len(self.config.sensors)} instruments")

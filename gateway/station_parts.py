@@ -87,6 +87,8 @@ def health(station: Station) -> dict[str, Any]:
         found["sms"] = station.sms.health()
     if standing := station.maintenance.standing(station.clock.stamp()):
         found["maintenance"] = standing
+    if station.live is not None:
+        found["grafana_live"] = station.live.health()
     if station.journal.trouble is not None:
         found["journal"] = station.journal.trouble
     return found

@@ -31,6 +31,28 @@ def reading(station: str, seq: int, at_ms: int, quantities: int = 4) -> tuple[st
     return f"suuaba/1/{station}/reading/s1", json.dumps(message).encode()
 
 
+def average(station: str, seq: int, end_ms: int, quantities: int = 4) -> tuple[str, bytes]:
+    """Topic and payload of average number `seq`, over the minute before `end_ms`."""
+    start, end = (
+        time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(ms // 1000)) for ms in (end_ms - 60_000, end_ms)
+    )
+    value = {
+        "mean": seq + 0.5,
+        "min": seq + 0.0,
+        "max": seq + 1.0,
+        "n": 6,
+        "of": 6,
+        "unit": "mg/L",
+        "flag": 1,
+    }
+    message = {
+        "station": station, "seq": seq, "start": start, "end": end, "length_s": 60, "sensor": "s1",
+        "model": "m", "medium": "water", "values": {f"q{i}": value for i in range(quantities)},
+        "revision": 0, "clock": "synced",
+    }  # fmt: skip
+    return f"suuaba/1/{station}/average/s1", json.dumps(message).encode()
+
+
 def status(station: str, records: int) -> tuple[str, bytes]:
     """A retained status that says: of the numbers up to `records` all were handed over."""
     health = {"sinks": {"mqtt": {"sent": [0, records, records], "backlog": 0}}, "clock": {"synced": True}}

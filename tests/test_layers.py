@@ -29,6 +29,8 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
         "ledger",
         "mqtt",
         "influx",
+        "grafana",
+        "homeassistant",
         "tcp",
         "embedded",
         "refused",

@@ -143,6 +143,9 @@ def test_health_and_metrics(place: StationWithPage, here: Client) -> None:
     values = {(s.labels["sensor"], s.labels["quantity"]): s.value for s in families["suuaba_value"].samples}
     assert 0 < values["ph1", "ph"] < 14
     assert families["suuaba_slots_taken"].type == "counter"
+    for family in families.values():  # Prometheus documentation, "Metric and label naming"
+        assert family.name.startswith("suuaba_")
+        assert all(s.name.endswith("_total") == (family.type == "counter") for s in family.samples)
 
 
 @pytest.mark.parametrize("path", ["instruments", "sinks", "clock", "gaps?days=7", "sms", "about", "events"])

@@ -40,7 +40,7 @@ def render(ask: Ask) -> str:
 
     sensors = [s for bus in station.buses for s in bus.sensors]
     family("suuaba_up", "gauge", "The station runs.", [({"version": ask.site.version}, 1)])
-    family("suuaba_journal_seq", "counter", "Records of the journal.", [({}, health["seq"])])
+    family("suuaba_journal_seq", "gauge", "The number of the journal's last record.", [({}, health["seq"])])
     family(
         "suuaba_clock_synced",
         "gauge",

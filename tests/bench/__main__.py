@@ -36,12 +36,14 @@ SHORT: dict[str, dict[str, Any]] = {
     "network": {"minutes": 1.0},
     "backlog": {"hours": 8.0},
     "bus": {"seconds": 20.0},
+    "fleet": {"stations": 2000, "minutes": 0.5},
 }
 LONG: dict[str, dict[str, Any]] = {
     "crash": {"kills": 1000, "states": 30_000},
     "soak": {"minutes": 10, "outage_s": 60},
     "network": {"minutes": 60.0},
     "backlog": {"hours": 24.0},
+    "fleet": {"stations": 10_000, "minutes": 2.0},
 }
 FIRST = ("crash", "bus", "clock", "backlog", "promises", "card", "network", "soak", "load", "wire")
 """What is looked at first, should the time not be enough for all."""
