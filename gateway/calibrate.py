@@ -195,6 +195,11 @@ class Desk:
         await self._sync()
         return {"standing": self._maintenance.standing(self._stamp())}
 
+    def under_way(self) -> dict[str, Any] | None:
+        """The session that is under way, as `look` gives it, without another reading."""
+        running = self._running
+        return None if running is None else running.session.state() | {"session": running.id}
+
     def tick(self) -> None:
         """Close a session that nobody touches any more. Call it about every second."""
         running = self._running

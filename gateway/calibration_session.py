@@ -113,6 +113,10 @@ class Session:
             "points": [plain(p) for p in self.points],
             "found": dict(self._found),
         }  # fmt: skip
+        if point is not None:
+            shown["worth"], shown["worth_source"] = standard_value(
+                self.plan.quantity, point.nominal, self._temperature
+            )
         if self.step == "decide":
             shown["advice"] = "keep" if self._may_stay() else "adjust"
         if self.step == "finish":

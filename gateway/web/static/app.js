@@ -1,8 +1,8 @@
 // Boot: who looks, which language, which view. Everything else is in views/.
-import { session, whoLooks, post } from "./lib/api.js";
+import { get, session, whoLooks, post } from "./lib/api.js";
 import { fill, h, say } from "./lib/dom.js";
 import * as live from "./lib/live.js";
-import { LANGUAGES, ago, chosen, clock, keep, language, setZone, speak, t } from "./lib/words.js";
+import { LANGUAGES, ago, chosen, clock, date, keep, language, setZone, speak, t } from "./lib/words.js";
 import { VIEWS } from "./views/index.js";
 
 const $ = (id) => document.getElementById(id);
@@ -81,9 +81,19 @@ function pulse() {
   }
 }
 
-let silentBefore = false;
+// Maintenance under way is said on every view: what alarms do not tell meanwhile must be known.
+async function work() {
+  if (session.face !== "technician") { fill($("work")); return; }
+  let standing;
+  try { standing = (await get("/api/visit")).maintenance; } catch { return; }
+  const text = standing.map((w) => t("visit.banner", { what: w.sensor || t("visit.station"), by: w.by, at: date(w.until_ms) })).join(" · ");
+  if ($("work").textContent !== text) fill($("work"), text ? h("a", { class: "banner", href: "#/visits" }, text) : null);
+}
+
+let silentBefore = false, working = 0;
 live.onChange((kind, what) => {
   pulse();
+  if (kind === "now" || (kind === "event" && what && ["maintenance", "visit"].includes(what.what))) { clearTimeout(working); working = setTimeout(work, 300); }
   const silent = live.isSilent() && live.state.now !== null;
   if (silent !== silentBefore) { silentBefore = silent; say($("news"), silent ? t("news.lost") : t("news.back")); }
   if (kind === "alarm" && what && what.detail && what.detail.to === "active_unacknowledged") {
@@ -101,6 +111,7 @@ async function boot() {
     if (chosen(now.station.language) !== language) await speak(chosen(now.station.language));
   }
   head();
+  work();
   await show();
   if (now) performance.mark("values");
 }

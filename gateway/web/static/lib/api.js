@@ -6,9 +6,9 @@ export class Failed extends Error {
 const WITHIN_MS = 25000;
 export const session = { face: "public", signed_in: false, csrf: "", name: "", needs_setup: false, version: "" };
 
-async function ask(path, options) {
+async function ask(path, options, within_ms = WITHIN_MS) {
   const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), WITHIN_MS);
+  const timer = setTimeout(() => stop.abort(), within_ms);
   try {
     const answer = await fetch(path, { ...options, signal: stop.signal, credentials: "same-origin" });
     const said = await answer.json().catch(() => ({}));
@@ -25,10 +25,10 @@ export const get = (path, query) => {
   return ask(given.length ? `${path}?${new URLSearchParams(given)}` : path, {});
 };
 
-export const post = (path, body) => ask(path, {
+export const post = (path, body, within_ms) => ask(path, {
   method: "POST", body: JSON.stringify(body || {}),
   headers: { "Content-Type": "application/json", "X-CSRF-Token": session.csrf },
-});
+}, within_ms);
 
 export async function whoLooks() {
   Object.assign(session, await get("/api/session"));
