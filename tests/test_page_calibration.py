@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from drivers.emulators.atlas import Atlas
@@ -22,6 +23,7 @@ from gateway.calibration_entry import sha256
 from tests.pages import PASSWORD, StationWithPage, free_port
 
 WITHIN_MS = 30_000
+AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 QUICK = '[sensor.calibration]\nstable = { within = 0.05, over = "1 s" }\nevery = "30 d"\n'
 Bottle = Callable[[float | None], None]
 
@@ -73,7 +75,7 @@ def sign_in(browser: Browser, place: StationWithPage) -> Iterator[Callable[[str]
     contexts = []
 
     def open_(name: str) -> Page:
-        contexts.append(browser.new_context(viewport={"width": 360, "height": 780}, locale="en"))
+        contexts.append(browser.new_context(viewport={"width": 320, "height": 780}, locale="en"))
         page = contexts[-1].new_page()
         page.set_default_timeout(WITHIN_MS)
         page.goto(f"{place.url}/#/sign")
@@ -89,10 +91,20 @@ def sign_in(browser: Browser, place: StationWithPage) -> Iterator[Callable[[str]
         context.close()
 
 
+def is_accessible(page: Page) -> None:
+    """No violation, and nothing wider than the phone."""
+    found = Axe().run(page, options=AXE).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:120]) for v in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 def begin(page: Page, sensor: str, *nominals: float) -> None:
     page.select_option("select[name=sensor]", sensor)
+    rows = page.locator(".bottles fieldset")
+    while rows.count() > len(nominals):
+        rows.last.get_by_role("button", name="Remove").click()
     for i, nominal in enumerate(nominals):
-        row = page.locator(".bottles fieldset").nth(i)
+        row = rows.nth(i)
         row.locator("[name=nominal]").fill(f"{nominal:g}")
         row.locator("[name=lot]").fill(f"LOT-{nominal:g}")
         row.locator("[name=expires]").fill("2999-12")
@@ -155,7 +167,10 @@ def test_three_bottles_on_the_page(
     probe.wear.offset += 0.4
     place.until(lambda: (v := reading(client, sensor)) is not None and v - good > 0.3)
     page = sign_in("Aibek")
+    expect(page.locator("select[name=sensor]")).to_be_visible(timeout=WITHIN_MS)
+    is_accessible(page)
     begin(page, sensor, *nominals)
+    is_accessible(page)
     expect(page.locator("#work .banner")).to_contain_text(sensor, timeout=WITHIN_MS)
     take(page)
     page.reload()  # the step is the station's
@@ -167,6 +182,7 @@ def test_three_bottles_on_the_page(
     page.get_by_role("button", name="Write it into the ledger").click()
     card = page.locator("[role=status] .entry")
     expect(card).to_have_attribute("data-verdict", "passed", timeout=WITHIN_MS)
+    is_accessible(page)
     expect(card).to_contain_text("LOT-4")
     expect(card).to_contain_text(re.compile(r"Slope\s*\d+\.\d %"))
 
@@ -214,6 +230,7 @@ def test_maintenance_begins_is_told_everywhere_and_ends(
     page.get_by_role("button", name="Begin", exact=True).click()
     work = page.locator("[data-work=turb1]")
     expect(work).to_contain_text("new brush", timeout=WITHIN_MS)
+    is_accessible(page)
     page.goto(f"{place.url}/#/now")
     expect(page.locator("#work .banner")).to_contain_text("turb1, by Nurgul", timeout=WITHIN_MS)
     [standing] = place.client().get("/api/visit").json["maintenance"]
@@ -233,4 +250,5 @@ def test_the_doctor_examines_on_the_page(place: StationWithPage, sign_in: Callab
     levels = page.locator(".finding").evaluate_all("all => all.map(e => e.dataset.level)")
     assert {"ok"} <= set(levels) <= {"ok", "warning", "failure"}
     assert levels == sorted(levels, key=["failure", "warning", "ok"].index)
+    is_accessible(page)
     expect(page.locator(".finding", has_text="Clock")).not_to_have_count(0)
