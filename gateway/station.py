@@ -33,7 +33,6 @@ from gateway.config_station import systemd_socket
 from gateway.control import Answer, ControlDoor, Request, Verb
 from gateway.dating import ERROR_MS, DatingFold
 from gateway.dating_release import Release
-from gateway.doctor_verb import doctor_verb
 from gateway.evidence_config import ConfigurationFold
 from gateway.evidence_heads import Heads
 from gateway.follow import Follower
@@ -130,7 +129,6 @@ class Station:
             "scan": scan_verb(),
             "doctor": doctor_verb(wanted.file),
             "read": read_verb(self),
-            "doctor": doctor_verb(self.config.file),
         }
         """What the running service does for the command line (gateway.control)."""
         self.page = self._page(say)

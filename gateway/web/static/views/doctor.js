@@ -17,7 +17,7 @@ export function render(root) {
     go.disabled = true;
     fill(said, h("p", { class: "note" }, t("doctor.busy")));
     try {
-      const { findings } = await post("/api/verbs/doctor", { body: {} }, WITHIN_MS);
+      const { findings } = (await post("/api/verbs/doctor", { body: {} }, WITHIN_MS)).report;
       if (gone) return;
       const count = (level) => findings.filter((f) => f.level === level).length;
       fill(said, h("p", { class: `note ${count("failure") ? "bad" : count("warning") ? "" : "good"}` }, t("doctor.sum", { failure: count("failure"), warning: count("warning"), ok: count("ok") })));
