@@ -6,6 +6,7 @@ temporary folder. The machine has a network of its own, without a way out, as a 
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import signal
@@ -41,6 +42,8 @@ def apt(folder: Path, packages: str) -> None:
 
 def run(words: list[str], within_s: float = 120) -> str:
     """Run a command to its end. Raises AssertionError with what it said when it fails."""
+    if within_s > 120:  # longer than pytest lets a test be silent; it has a deadline of its own
+        faulthandler.cancel_dump_traceback_later()
     done = subprocess.run(words, capture_output=True, text=True, timeout=within_s, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, (
         f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
