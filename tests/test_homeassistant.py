@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,11 @@ def test_what_is_told_is_retained_and_taken_back_when_a_sensor_goes(tmp_path: Pa
         assert alone == {topic for topic in both if "dust1" in topic}
         (tmp_path / "data" / FILE).write_text("nonsense")
         assert told(HEAD + DUST + MQTT) == alone
-        (tmp_path / "data" / FILE).write_bytes(encode(["suuaba/1/kyia-1/status", f"{PREFIX}/sensor/#"]))
-        assert told(HEAD + DUST + MQTT) == alone  # what the file says is not ours to take back
+        foreign = f"{PREFIX}/light/x/config"  # what the file says is not ours to take back
+        publish = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-r", "-t", foreign, "-m", "x"]
+        subprocess.run(publish, check=True, timeout=30)
+        (tmp_path / "data" / FILE).write_bytes(encode([foreign, f"{PREFIX}/sensor/#"]))
+        assert told(HEAD + DUST + MQTT) == alone | {foreign}
 
 
 def test_a_broker_that_forbids_it_gets_the_readings_all_the_same(
