@@ -20,7 +20,7 @@ import msgspec
 from gateway.errors import JournalError
 from gateway.journal_chain import NOTHING, Head, Signer, chained, signer_of
 from gateway.journal_store import Block, Memory, Span, Store, Unreadable
-from gateway.journal_tail import Tail, TailFile, read_tail, sync_name
+from gateway.journal_tail import Tail, TailFile, only_its_owner, private, read_tail, sync_name
 from gateway.model import Record
 
 KEEP_FREE_BYTES = 500_000_000
@@ -96,9 +96,14 @@ class Disk:
         try:
             if not self.folder.exists():
                 self.folder.mkdir(parents=True, mode=0o750)
+                self.folder.chmod(0o750)  # whatever the umask took
                 sync_name(self.folder)
-            self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            private(self.folder / "lock")
+            self._lock_fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for pattern in ("journal.db*", "history.db*", "tail"):  # an older version let others read
+                for file in self.folder.glob(pattern):
+                    only_its_owner(file)
             tail = _read(path)
             touched_ms = max((int(file.stat().st_mtime * 1000) for file in self.folder.iterdir()), default=0)
             found_tail = path.exists() and path.stat().st_size > 0

@@ -34,6 +34,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.journal_history_sums import BUCKET_MS, Bucket, Point, sum_up
+from gateway.journal_tail import private
 from gateway.model import Event, Reading, Record, Stamp
 
 SCHEMA = """
@@ -245,6 +246,7 @@ class History:
         if self._own is None:
             path = self._folder / "history.db"
             for attempt in (1, 2):
+                private(path)
                 db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
                 try:
                     db.execute("PRAGMA journal_mode = WAL")

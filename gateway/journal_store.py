@@ -25,6 +25,7 @@ import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal_chain import Signer, anchor_text
+from gateway.journal_tail import private
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS block (
@@ -150,6 +151,7 @@ class Store:
             raise JournalError(f"{path}: {e}") from e
 
     def _open(self) -> sqlite3.Connection:
+        private(self.path)
         db = sqlite3.connect(self.path, isolation_level=None, timeout=10, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")

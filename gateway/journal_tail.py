@@ -35,6 +35,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ class TailFile:
         """Begin a generation over what the file held; that is gone with the first write. Raises OSError."""
         self.generation = generation
         new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        private(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if new:
             sync_name(path)
         self._at = 0
@@ -179,6 +181,30 @@ def read_tail(path: Path) -> Tail:
 
 def _end_mark(crc: int) -> bytes:
     return struct.pack("<I", zlib.crc32(b"end", crc))
+
+
+def private(path: Path) -> None:
+    """Make a file that only its owner reads, or take everybody else's rights from one that is there; the
+    journal holds contacts and one-time codes. What SQLite lays beside it gets the same mode. Raises OSError
+    when a new one cannot be made.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        only_its_owner(path)
+    else:
+        try:
+            os.fchmod(fd, 0o600)  # whatever the umask took
+        finally:
+            os.close(fd)
+
+
+def only_its_owner(path: Path) -> None:
+    """Take everybody else's rights from a file, where that is ours to do."""
+    with contextlib.suppress(OSError):
+        found = path.stat().st_mode
+        if stat.S_ISREG(found) and stat.S_IMODE(found) != 0o600:
+            path.chmod(0o600)
 
 
 def sync_name(path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,10 +20,13 @@ from gateway import journal_disk
 from gateway.clock import Clock
 from gateway.errors import JournalError
 from gateway.journal import Journal
+from gateway.journal_history import History
 from gateway.journal_store import Block, Memory
 from gateway.journal_tail import TailFile, read_tail
 from gateway.model import Body, Event, Reading, Record, Stamp, Value
 from tests.virtual_time import run as run_virtually
+
+BESIDE = ("-wal", "-shm")
 
 
 class FixedClock(Clock):
@@ -417,6 +421,45 @@ def test_two_processes_cannot_share_a_journal(tmp_path: Path) -> None:
         await journal.close()
 
     play(job)
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_the_journals_files_are_its_owners_alone(tmp_path: Path, umask: int) -> None:
+    """They hold telephone numbers and one-time codes. Also those that SQLite makes, and what was there."""
+    folder, clock = tmp_path / "data", FixedClock()
+
+    def modes() -> dict[str, int]:
+        return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+    async def job() -> None:
+        journal = Journal(folder, clock)
+        await journal.open()
+        journal.append([reading(clock, 7.0)])
+        await journal.sync()
+        own = History(folder, lambda stamp: stamp.utc_ms)
+        own.roll()
+        names = {"lock", "tail", *(f"{db}.db{end}" for db in ("journal", "history") for end in ("", *BESIDE))}
+        assert modes() == dict.fromkeys(names, 0o600)
+        own.close()
+        await drop(journal)
+
+    before = os.umask(umask)
+    try:
+        play(job)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+        (folder / "journal.db.unreadable-1").touch()
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        play(lambda: _reopened(folder, clock))
+        assert set(modes().values()) == {0o600}, modes()
+    finally:
+        os.umask(before)
+
+
+async def _reopened(folder: Path, clock: FixedClock) -> None:
+    journal = Journal(folder, clock)
+    await journal.open()
+    await drop(journal)
 
 
 def test_retention_keeps_what_followers_want_until_the_limit(
