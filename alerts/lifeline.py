@@ -6,7 +6,7 @@ its end is one too.
 
 from __future__ import annotations
 
-from alerts.memory import Now, PathChange, PathState, Said
+from alerts.memory import Memory, Now, PathChange, PathState, Said
 from alerts.outbox import Outcome
 
 DEAD_AFTER_S = 600.0
@@ -46,6 +46,14 @@ def modem(path: PathState, state: str, why: str, now: Now) -> None:
         path.modem_ms, path.modem = None, ""
     elif path.modem_ms is None:
         path.modem_ms, path.modem = now.ms, why or state
+
+
+def switched_off(memory: Memory) -> list[str]:
+    """The rules that somebody has put out of service or shelved, those without an end first: the daily sign
+    of life names them, so that none is forgotten.
+    """
+    off = {name: one.kind for name, one in memory.overlays.items() if one.kind != "suppressed"}
+    return sorted(off, key=lambda name: (off[name] != "out_of_service", name))
 
 
 def check(path: PathState, now: Now) -> list[Said]:

@@ -10,7 +10,7 @@ Pure: what is remembered is in the `Memory` given, time in `Now`, chance in `ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
@@ -149,13 +149,14 @@ class Mail:
         *,
         most: int = 1,
         reason: str = "",
+        names: Sequence[str] = (),
     ) -> list[Said]:
         """Put a text that is about no single rule into the outbox, to go at once."""
         contact = self.contacts[contact_id]
         made = self._count(memory)
         usual = {"station": self.station, "now": self.clock(contact, now.ms, now)}
         usual |= {"used": str(self.spent(memory, contact.id)), "budget": str(self.limits.budget)}
-        text = say(self.texts[contact.language], key, {**usual, **words}, most=most)
+        text = say(self.texts[contact.language], key, {**usual, **words}, most=most, names=names)
         lifetime_s = LIFE_WITHIN_S if notice is Notice.LIFE else REPLY_LIFETIME_S
         row = Row(
             id=f"{notice}/{made}/{contact.id}",
@@ -389,9 +390,11 @@ class Mail:
             return []  # the station was off at that time
         said: list[Said] = []
         count = str(sum(is_up(memory, rule) for rule in memory.states))
+        off = lifeline.switched_off(memory)
+        key, words = "life_muted" if off else "life", {"count": count, "muted": str(len(off))}
         for name in limits.daily_to:
             if name in self.contacts:
-                said += self.tell(memory, Notice.LIFE, "life", name, {"count": count}, now)
+                said += self.tell(memory, Notice.LIFE, key, name, words, now, names=off)
         ids = [row.id for row in said if isinstance(row, Row) and row.id in memory.outbox.rows]
         path.life, path.life_due_ms = tuple(ids), now.ms + int(LIFE_WITHIN_S * 1000)
         return said

@@ -32,7 +32,7 @@ NAMES = (
     "minutes", "count", "condition", "settled", "over", "answer",
 )  # fmt: skip
 REPLIES = (
-    "digest", "life", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "unlocked",
+    "digest", "life", "life_muted", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "unlocked",
     "no_code", "status", "list", "list_none", "help",
 )  # fmt: skip
 REPLY_NAMES = (
@@ -180,9 +180,16 @@ def brief(texts: Texts, notice: str, facts: Facts) -> str:
     return _fill(texts.short[key], _words(texts, facts))
 
 
-def say(texts: Texts, key: str, words: Mapping[str, str], *, most: int = 1) -> str:
-    """A text that is about no single rule: its longest form that costs at most so many segments."""
+def say(texts: Texts, key: str, words: Mapping[str, str], *, most: int = 1, names: Sequence[str] = ()) -> str:
+    """A text that is about no single rule: its longest form that costs at most so many segments. Of `names`
+    it lists as {items} as many as there is room for, from the first on.
+    """
     forms = texts.reply[key]
+    for some in range(len(names), 0, -1):
+        listed = {**words, "items": ", ".join(names[:some])}
+        for form in forms:
+            if "{items}" in form and _count(text := _fill(form, listed)) <= most:
+                return text
     for form in forms:
         text = _fill(form, words).rstrip(" :;")
         if _count(text) <= most:

@@ -153,7 +153,8 @@ class Watch:
         for rule in self._timed:
             said += self._step(rule, now, self._of_station(rule, now))
         for name, overlay in list(memory.overlays.items()):
-            if overlay.until_ms is not None and overlay.until_ms <= now.ms:
+            ended = overlay.until_ms is not None and overlay.until_ms <= now.ms
+            if ended or (overlay.kind != "suppressed" and name not in self.rules):
                 del memory.overlays[name]
         for rule in self.rules.values():
             said += self._look_at_overlays(rule, now)

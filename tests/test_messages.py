@@ -87,7 +87,8 @@ def say_reply(language: str, key: str, **more: str) -> str:
     if key == "status":
         items = brief(texts, "reading", FACTS)
     words = {**WORDS, "items": items, "answer": how_to_answer(texts, "4711"), **more}
-    return say(texts, key, words, most=MOST.get(key, 1))
+    names = ("ph-low",) if key == "life_muted" else ()
+    return say(texts, key, words, most=MOST.get(key, 1), names=names)
 
 
 def table() -> str:

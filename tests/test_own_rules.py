@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from alerts.memory import Now
+from alerts.lifeline import switched_off
+from alerts.memory import Now, Overlay
 from alerts.messages import packaged
 from alerts.outbox import Outcome
 from alerts.policy import Contact
@@ -123,7 +124,7 @@ def test_the_clock() -> None:
     assert desk.tick(60) == []
     desk.sure = False
     assert desk.tick(590) == []
-    assert desk.tick(20) == ["ALARM river-1: the clock is not set since ~07:41"]
+    assert desk.tick(20) == ["ALARM river-1: the clock is not set"]  # no time: it would be wrong
     desk.sure = True
     [text] = desk.tick(2)
     assert text.startswith("river-1: the clock is set since 07:5")
@@ -302,6 +303,43 @@ model = "yosemitech-y532"
 port = "/dev/ttyUSB0"
 every = "10 s"
 """
+
+NAMES = ("turb-high", "ph-low", "dust-high", "rain-strong", "level-high", "clock", "disk", "power", "sms")
+
+
+@pytest.mark.parametrize(
+    ("language", "off", "says"),
+    [
+        ("en", 0, "river-1 is working, 08:00. Alarms: 0. SMS: 0 of 200"),
+        ("en", 1, "river-1 is working, 08:00. Alarms: 0. SMS: 0 of 200. Switched off 2: disk, ph-low"),
+        ("ru", 1, "river-1 работает, 08:00. Тревог: 0. Отключено 2: disk, ph-low"),
+        ("ky", 1, "river-1 иштеп жатат, 08:00. Эскертүү: 0. Өчүк 2: disk, ph-low"),
+        ("ru", 9, "river-1 работает. Тревог: 0. Отключено 9: disk, clock, dust-high"),
+        ("ky", 9, "river-1 иштеп жатат. Эскертүү: 0. Өчүк 9: disk, clock, dust-high"),
+    ],
+)
+def test_the_sign_of_life_names_what_is_switched_off(language: str, off: int, says: str) -> None:
+    """Out of service first: that has no end, and would be forgotten. In one segment."""
+    rules = [Rule(name, "s", Kind.ABOVE, "x", "", high=5, send=DUTY_FIRST) for name in NAMES]
+    people = [Contact("duty", "+996555000001", language)]
+    limits = Limits(daily_min=8 * 60, daily_to=("duty",))
+    watch = Watch("river-1", rules, people, {language: packaged(language)}, limits=limits)
+    eight = 1_763_884_799_000  # 2025-11-23 07:59:59 UTC
+    watch.tick(Now(0, eight, True))
+    for name in {0: (), 1: ("disk", "ph-low"), 9: NAMES}[off]:
+        watch.shelve(name, None if name == "disk" else 7200, "ana", "pump", Now(1, eight, True))
+    watch.maintain("s", 7200, "ana", "cleaning", Now(1, eight, True))  # that is no rule
+    watch.tick(Now(1001, eight + 1001, True))
+    [row] = watch.memory.outbox.rows.values()
+    assert (row.text, row.segments) == (says, 1)
+
+
+def test_a_rule_that_is_gone_from_the_file_is_not_named() -> None:
+    desk = Desk(own(Kind.CLOCK))
+    desk.watch.memory.overlays["old"] = Overlay("out_of_service", "ana", "pump")
+    assert switched_off(desk.watch.memory) == ["old"]
+    desk.tick()
+    assert switched_off(desk.watch.memory) == []
 
 
 def write(folder: Path, rules: str) -> Path:
