@@ -32,8 +32,8 @@ NAMES = (
     "minutes", "count", "condition", "settled", "over", "answer",
 )  # fmt: skip
 REPLIES = (
-    "digest", "life", "life_muted", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked", "unlocked",
-    "no_code", "status", "list", "list_none", "help",
+    "digest", "life", "life_muted", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked",
+    "unlocked", "no_code", "status", "list", "list_none", "help",
 )  # fmt: skip
 REPLY_NAMES = (
     "station", "now", "items", "sensors", "count", "open", "muted", "until", "tries", "used", "budget",
