@@ -13,8 +13,10 @@ demo: setup-run  ## a whole simulated station; ARGS="--seconds 40 --json"
 test: lint  ## every check and every test; ARGS="-k journal"
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup  ## style and types
+# ruff's S rules are bandit's; what pip-audit asks of the net cannot be known offline, that the versions fit can
+lint: setup  ## style, security rules, types, and whether the packages fit each other
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@$(BIN)/ruff format --check --quiet || { echo "ruff format would change the files above: $(BIN)/ruff format"; false; }
 	@$(BIN)/mypy --no-error-summary
 
