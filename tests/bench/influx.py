@@ -40,7 +40,13 @@ class Backlog:
     def cursor(self, name: str) -> int:
         return 0
 
+    def cursors_of(self, name: str) -> dict[str, int]:
+        return {}
+
     def finish(self, name: str, seq: int) -> None:
+        return
+
+    def drop(self, name: str) -> None:
         return
 
     def refuse(self, name: str, record: Record, reason: str) -> None:
