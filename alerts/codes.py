@@ -56,5 +56,6 @@ def by_day(
     day = now.ms // _DAY_MS
     first = day - int(within_s * 1000) // _DAY_MS
     days = dict(spent)
-    days[day] = days.get(day, 0) + segments
+    if segments:
+        days[day] = days.get(day, 0) + segments
     return tuple((d, n) for d, n in sorted(days.items()) if d > first)

@@ -177,6 +177,8 @@ class Mail:
 
     def tick(self, memory: Memory, now: Now) -> list[Said]:
         """Time passes: what has waited for company goes; what is past its use goes away; the sign of life."""
+        for name, spent in memory.spent.items():  # also of a contact to whom nothing may go any more
+            memory.spent[name] = by_day(spent, 0, now, self.limits.budget_s)
         said: list[Said] = []
         for contact, rows in memory.outbox.due_bundles(now.ms).items():
             said += self._bundle(memory, contact, rows, now)
