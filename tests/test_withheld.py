@@ -22,7 +22,7 @@ from gateway.journal import Journal
 from gateway.ledger import GapLedger, delivered, withheld
 from gateway.ledger_sums import HOUR_MS
 from gateway.model import Event, Reading, Record, Stamp, Value
-from tests.memory_journal import START_MS
+from tests.memory_journal import START_MS, MemoryJournal
 from tests.test_follow import FakeSink
 from tests.virtual_time import run
 
@@ -235,5 +235,34 @@ def test_a_run_is_one_event_an_hour_and_the_ledger_has_it(tmp_path: Path) -> Non
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await journal.close()
+
+    run(job())
+
+
+def test_what_was_held_back_behind_a_slow_batch_is_kept_with_the_cursor_not_before() -> None:
+    async def job() -> None:
+        clock, sink, journal = LoopClock(), FakeSink(), MemoryJournal()
+        sink.in_flight, sink.batch_records = 2, 1
+        takes_s = iter([5.0, 100.0])
+        deliver = sink.deliver
+
+        async def slow(records: Sequence[Record], *, late: bool = False) -> None:
+            await asyncio.sleep(next(takes_s))
+            await deliver(records, late=late)
+
+        sink.deliver = slow  # type: ignore[method-assign]  so that the second flies while others are read
+        budget = Budget("mqtt", 20 * MB, DAY_S, (60.0,))
+        follower = Follower(journal, "mqtt", sink, stamp=clock.stamp, budget=budget)
+        task = asyncio.create_task(follower.run())
+        journal.append([Reading("ph", "m", "water", clock.stamp(), {}) for _ in range(2)])
+        await asyncio.sleep(2.0)
+        budget.spend(4 * MB)
+        journal.append([Reading("ph", "m", "water", clock.stamp(), {}) for _ in range(2)])
+        await asyncio.sleep(20.0)
+        assert journal.cursors == {"mqtt": 1}, "3 and 4 were read, and stand behind 2, which is on its way"
+        await asyncio.sleep(100.0)
+        assert journal.cursors == {"mqtt": 4, "withheld/mqtt": 2, "withheld/mqtt/end": 4}
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     run(job())
