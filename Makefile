@@ -36,16 +36,16 @@ sbom: bundle  ## dist/suuaba.cdx.json, a list of what is in it, CycloneDX, by cy
 	@dist/sbom/bin/cyclonedx-py requirements dist/stick/requirements.txt --output-file dist/suuaba.cdx.json
 	@echo dist/suuaba.cdx.json
 
-test-deploy: setup  ## only install.sh on a Debian of its own (root)
-	@$(BIN)/python -m pytest tests/test_deploy.py $(ARGS)
+test-deploy: setup-deploy  ## install.sh on a Debian of its own: debootstrap, systemd, no network (root; 3 to 6 min)
+	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
-test-image: setup  ## only the container image, by buildah (root)
+test-image: setup-deploy  ## the container image, by buildah (root)
 	@$(BIN)/python -m pytest -m image $(ARGS)
 
 clean:  ## remove .venv and everything made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: setup-run setup-test
-setup-run setup-test: setup-%:
+.PHONY: setup-run setup-test setup-deploy
+setup-run setup-test setup-deploy: setup-%:
 	@.ci/setup $*

@@ -22,7 +22,6 @@ from tests.machine import Machine, clean, run
 
 TOP = Path(__file__).parent.parent
 DEPLOY = TOP / "deploy"
-SHELL = [*DEPLOY.glob("*.sh"), *DEPLOY.glob("systemd/*.sh"), TOP / ".ci/setup", TOP / ".ci/run"]
 TARGETS = ("x86_64-3.11", "aarch64-3.11")  # a Debian 12 like the machine below; a Raspberry Pi with bookworm
 STATION = """
 [station]
@@ -41,6 +40,7 @@ url = "embedded"
 password = { file = "web.password" }
 """
 HEALTHZ = "python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=5)\""
+pytestmark = pytest.mark.deploy  # not among the tests that every machine can run: make test-deploy
 rights = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("CI"), reason="a machine of its own takes root"
 )
@@ -92,10 +92,6 @@ def other_version(bundle: Path, target: Path, version: str, station: str = "") -
 def sums(bundle: Path) -> None:
     command = "find . -type f ! -name SHA256SUMS | xargs sha256sum > /dev/shm/$$ && mv /dev/shm/$$ SHA256SUMS"
     subprocess.run(["sh", "-c", command], cwd=bundle, check=True)
-
-
-def test_shell_scripts_are_clean() -> None:
-    run(["shellcheck", *map(str, SHELL)])
 
 
 def test_a_bundle_has_a_ready_made_wheel_of_everything_for_every_machine(bundle: Path) -> None:

@@ -120,3 +120,10 @@ def test_what_is_installed_is_pinned() -> None:
     names = [re.split(r"[<>=\[; ]", requirement)[0].lower() for requirement in wanted]
     assert [name for name in names if name not in pinned] == []
     assert not [line for line in read("constraints.txt").splitlines() if "@" in line or "://" in line]
+
+
+def test_shell_scripts_are_clean() -> None:
+    folder = ROOT / "deploy"
+    scripts = [*folder.glob("*.sh"), *folder.glob("systemd/*.sh"), ROOT / ".ci/setup", ROOT / ".ci/run"]
+    done = subprocess.run(["shellcheck", *map(str, scripts)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
