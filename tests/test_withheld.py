@@ -250,7 +250,7 @@ def test_what_was_held_back_behind_a_slow_batch_is_kept_with_the_cursor_not_befo
             await asyncio.sleep(next(takes_s))
             await deliver(records, late=late)
 
-        sink.deliver = slow  # type: ignore[method-assign]  so that the second flies while others are read
+        sink.deliver = slow  # type: ignore[method-assign]  # so that the second flies while others are read
         budget = Budget("mqtt", 20 * MB, DAY_S, (60.0,))
         follower = Follower(journal, "mqtt", sink, stamp=clock.stamp, budget=budget)
         task = asyncio.create_task(follower.run())
