@@ -175,3 +175,21 @@ def test_an_answer_that_comes_while_its_message_is_being_sent() -> None:
     watch.outcome(row.id, Outcome("retry", 1), story.now, "the modem was busy")
     assert len(story.go(3 * HOUR, 30)) == 1
     assert watch.standing("high") == "active_acknowledged"
+
+
+def test_a_shelf_lasts_a_day_at_most() -> None:
+    story = Story(above())
+    story.go(5)
+    story.watch.shelve("high", 3 * 86_400, "ana", "pump", story.now)
+    story.see(9)
+    assert story.go(23 * HOUR, 60) == []
+    assert len(story.go(1.2 * HOUR, 60)) == 1
+
+
+def test_with_a_clock_that_is_not_set_no_season_silences_a_rule() -> None:
+    """Nobody knows the hour: rather a message too many."""
+    story = Story(above(months=(6,), hours=(0, 60)))
+    wrong = Now(5000, story.now.utc_ms, sure=False)
+    story.watch.tick(wrong)
+    story.watch.see_values("s", 5000, {"x": (9, True)}, wrong)
+    assert story.watch.memory.outbox.next(5000) is not None
