@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 LINES = 5000
 """Lines in a request at most; the maker's own advice for batches, and the best rate measured."""
+SMALLEST = 100
+"""Lines in a request on a line that is slow, or damages what it carries."""
 REQUEST_S = 30.0
 """A request may take this long, connecting included. Not the end of a station: requests run in threads nobody
 waits for.
@@ -152,8 +154,9 @@ class InfluxSink:
     async def _deliver(self, records: Sequence[Record]) -> None:
         for precision in ("ms", "ns"):
             some = [record for record in records if isinstance(record.body, Event) == (precision == "ns")]
-            if some:
-                await self._write(some, precision)
+            while some:  # a batch that comes again may be larger than what the line now bears
+                part, some = some[: self.batch_records], some[self.batch_records :]
+                await self._write(part, precision)
         if len(records) >= self.batch_records < LINES:
             self.batch_records = min(LINES, self.batch_records * 2)  # the line is quick again
 
@@ -186,7 +189,7 @@ class InfluxSink:
         try:
             answer = await self._in_thread(lambda: self._post(records, precision))
         except TimeoutError:
-            self.batch_records = max(len(records) // 2, 100)  # a slow line: smaller batches get through
+            self.batch_records = max(len(records) // 2, SMALLEST)  # a slow line: smaller batches get through
             raise Unreachable(f"{self._where}: no answer within {REQUEST_S:g} s") from None
         except OSError as e:
             raise Unreachable(f"{self._where}: {_plain(e)}") from e
@@ -225,6 +228,7 @@ class InfluxSink:
                 self.too_old += points
                 self._unsaid += points
             case Verdict.DAMAGED:
+                self.batch_records = max(records // 2, SMALLEST)  # what is shorter is hit less often
                 raise Unreachable(f"{said}: damaged on the way")
             case Verdict.REFUSED:
                 raise Refused(said)

@@ -25,7 +25,7 @@ from gateway.influx_doors import version1, version2
 from gateway.journal import Journal
 from gateway.model import Event, Flag, Reading, Record, Value
 from tests.memory_journal import START_MS, MemoryJournal, reading, stamp
-from tests.services import InfluxDB, Reply, ScriptedWeb, VictoriaMetrics, running, until
+from tests.services import Asked, InfluxDB, Reply, ScriptedWeb, VictoriaMetrics, running, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -549,6 +549,25 @@ def test_one_record_that_is_too_large_is_set_aside(web: ScriptedWeb) -> None:
         async with following(journal, sink) as follower:
             await follower.done(10)
         assert [seq for _, seq, _ in journal.refused] == [8]
+
+    play(job)
+
+
+def test_on_a_line_that_damages_what_is_long_it_comes_in_shorter_pieces(web: ScriptedWeb) -> None:
+    """As a bit in a million spoilt does it: what is long is nearly always hit, what is short seldom."""
+
+    async def job() -> None:
+        def lines(asked: Asked) -> int:
+            return gzip.decompress(asked.body).count(b"\n") + 1
+
+        web.otherwise = lambda asked: Reply(400, "unexpected EOF") if lines(asked) > 300 else Reply()
+        sink = InfluxSink("s", door1(web))
+        for _ in range(4):  # 2000, 1000, 500
+            with contextlib.suppress(Unreachable):
+                await sink.deliver(records(series(2000)))
+                break
+        assert [lines(asked) for asked in web.asked] == [2000, 1000, 500, *[250] * 8]
+        await sink.close()
 
     play(job)
 
