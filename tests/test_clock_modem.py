@@ -22,8 +22,8 @@ from gateway.dating_release import Release, clock, uncertainty_ms
 from gateway.influx_lines import Lines
 from gateway.model import Flag, Reading, Record, Value
 from tests.clocks import DAY_S, START_MS, LoopWorld, Station, World
+from tests.doctors import modem as doctor_asks
 from tests.memory_journal import MemoryJournal
-from tests.test_doctor import modem as doctor_asks
 from tests.virtual_time import run
 
 

@@ -24,7 +24,7 @@ from gateway.journal import Journal
 from gateway.journal_reader import JournalReader, Walk, decoded, writer_pid
 from gateway.journal_tail import read_tail
 from gateway.model import Event, Reading, Stamp, Value
-from tests.test_doctor import about, one, report, station
+from tests.doctors import about, one, report, station
 
 NUMBERS = 400
 
