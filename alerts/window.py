@@ -2,21 +2,20 @@
 
 The time is cut into at most sixty bins of sum and count; the mean is of the bins of the last `over_s`, the
 present one included. It counts as a mean only when 75 % of the values that should be there are there (the
-share that 40 CFR 50, appendix N asks of a day's hours; that figure is from memory, not from the document).
+share that 40 CFR 50, appendix N, 3.0(c) asks of a day's hours; seen quoted, not in the document itself).
 
-The NowCast is a mean of the last twelve hours that gives the latest ones the more weight the more they
-differ: w = smallest / largest, at least 0.5; sum of c w^i over sum of w^i, c being the mean of the hour i
-hours ago (US EPA, "Transitioning to a new NowCast method", P100X0J6). That two of the last three hours must
-be there is from memory. Hours are those of the rules' time scale, not of the clock.
+The NowCast (alerts.air_quality) is here one of hours of the rules' time scale, not of the clock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alerts import air_quality
+
 BINS = 60
 COMPLETE = 0.75
-NOWCAST_HOURS = 12
+NOWCAST_HOURS = air_quality.HOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +76,7 @@ def nowcast(window: Window, every_s: float) -> float | None:
         for number, total, count in window.bins
         if number < present and count >= COMPLETE * 3600 / every_s
     }
-    if sum(ago in hours for ago in (0, 1, 2)) < 2:
-        return None
-    largest = max(hours.values())
-    weight = max(0.5, min(hours.values()) / largest) if largest > 0 else 1.0
-    return sum(c * weight**ago for ago, c in hours.items()) / sum(weight**ago for ago in hours)
+    return air_quality.nowcast(hours)
 
 
 def _bin_ms(over_s: float, every_s: float, bins: int) -> int:

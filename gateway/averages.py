@@ -11,11 +11,14 @@ event says so.
 
 Used are values flagged GOOD or NOT_EVALUATED, on request SUSPECT as well, FAIL and MISSING never. With
 fewer than 75 % of the values that a window should have, the mean is given all the same, flagged SUSPECT
-"incomplete". (40 CFR 50, appendix N, asks for 75 % of a day's hours; that figure is from memory, not from
-the document.) A window in which nothing came gives no average.
+"incomplete". (40 CFR 50, appendix N, 3.0(c) asks for 75 % of a day's hours; seen quoted, not in the document
+itself.) A window in which nothing came gives no average.
 
 A spike is known by the reading behind it (Event "flagged", see gateway.qc_spike). Where a sensor has that
 test, its two newest readings are held back until the verdict is in, and its windows wait so much longer.
+
+Of particles in air the NowCast and the US air quality index are derived (gateway.averages_air): they stand in
+the hour's and the day's average like quantities of their own.
 
 The clock: a reading counts in the window of its own time stamp. If the clock is set back, windows in what
 is now the future are given out as they are and forgotten, and begin anew when their time comes. A stamp of
@@ -33,6 +36,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import replace
 
+from gateway import averages_air as air
 from gateway.averages_sums import (
     ALLOWED,
     METHODS,
@@ -96,6 +100,7 @@ def averages(wanted: config.Station) -> AveragesFold:
         suspect=keys.suspect,
         complete=keys.complete_percent / 100,
         judged_later=judged_later,
+        aqi=keys.aqi == "us-2024",
     )
 
 
@@ -116,8 +121,10 @@ class AveragesFold:
         suspect: bool = False,
         complete: float = COMPLETE,
         judged_later: Collection[str] = (),
+        aqi: bool = True,
     ) -> None:
-        """`judged_later` are the sensors of which readings may be flagged once the next has come.
+        """`judged_later` are the sensors of which readings may be flagged once the next has come; `aqi`: with
+        NowCast and air quality index.
 
         Raises ValueError for windows that do not divide a day, and for a mean that a quantity does not have.
         """
@@ -135,6 +142,7 @@ class AveragesFold:
         self._usable = frozenset((1, 2, 3) if suspect else (1, 2))
         self._complete = complete
         self._judged_later = frozenset(judged_later)
+        self._aqi = aqi
         self._sensors: dict[str, Heard] = {}
         self._due_ms: dict[str, int] = {}
         self._day = (0, 0)
@@ -199,6 +207,8 @@ class AveragesFold:
                     for quantity in ALLOWED:
                         window.sums.pop(quantity, None)
             heard.courses = {length_s: heard.courses.get(length_s, Course()) for length_s in self._lengths_s}
+            if not self._aqi or air.HOUR_S not in self._lengths_s:
+                heard.hours = {}
             self._due_ms[name] = self._next_due_ms(name, heard)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +242,8 @@ class AveragesFold:
             ahead_ms = start_ms + int((KEPT - 0.5) * length_s * 1000)
             while windows and windows[-1].start_ms > ahead_ms:
                 derived += self._give(sensor, length_s, [windows.pop()], at)
+            if length_s == air.HOUR_S:
+                air.forget_behind(self._sensors[sensor].hours, ahead_ms // air.HOUR_MS)
             course.floor_ms = min(course.floor_ms, start_ms)
         if start_ms < course.floor_ms:
             return None
@@ -306,6 +318,8 @@ class AveragesFold:
             if not window.sums:
                 continue
             values = {name: self._mean(sensor, heard, window, name, s) for name, s in window.sums.items()}
+            if self._aqi and heard.medium == "air":
+                values |= self._air(sensor, heard, length_s, window, values)
             # By the clock that its readings were stamped with: it may have been set since, in another boot.
             boot, offset_ms = window.unsure or (at.boot, at.utc_ms - at.mono_ms)
             end = Stamp(window.end_ms, boot, window.end_ms - offset_ms, window.synced)
@@ -316,6 +330,22 @@ class AveragesFold:
             )
             window.given += 1
         return given
+
+    def _air(
+        self, sensor: str, heard: Heard, length_s: int, window: Window, values: Mapping[str, Mean]
+    ) -> dict[str, Mean]:
+        """What is derived of particles. A changed hour has the NowCasts given since given again."""
+        if length_s == DAY_S:
+            return air.daily(values)
+        if length_s != air.HOUR_S:
+            return {}
+        hour = window.start_ms // air.HOUR_MS
+        if air.note(heard.hours, hour, values, KEPT):
+            for later in heard.courses[length_s].windows:
+                if later.given and later.start_ms > window.start_ms:
+                    later.changed = True
+                    self._wait(sensor, later.end_ms)
+        return air.hourly(heard.hours, hour, values)
 
     def _mean(self, sensor: str, heard: Heard, window: Window, name: str, s: Sums) -> Mean:
         of_s = (window.end_ms - window.start_ms) / 1000
@@ -345,6 +375,7 @@ class AveragesFold:
                     for course in heard.courses.values():
                         for window in course.windows:
                             window.sums.pop(name, None)
+                    heard.hours.pop(name, None)
                 units[name] = v.unit
 
 

@@ -33,6 +33,8 @@ PH_RANGE = (-3.0, 17.0)
 """No water is outside of it, and one such value would be the whole mean of the ions."""
 STEP = 0.01
 """A median is right to this: values are counted by steps, so that memory does not grow with their number."""
+INCOMPLETE = "incomplete"
+"""Why a mean of too few values is SUSPECT."""
 CALM = 1e-9
 """A mean vector shorter than this, of the mean speed, points nowhere."""
 
@@ -184,7 +186,7 @@ def flag(s: Sums, expected: int, complete: float) -> tuple[int, str]:
     if not s.used:
         return int(Flag.MISSING), "no usable value"
     if s.used < complete * expected:
-        return int(Flag.SUSPECT), "incomplete"
+        return int(Flag.SUSPECT), INCOMPLETE
     if s.suspect:
         return int(Flag.SUSPECT), "suspect values"
     return int(Flag.GOOD if s.good == s.used else Flag.NOT_EVALUATED), ""

@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 
 import msgspec
 
+from gateway.averages_air import Hours
 from gateway.averages_sums import Sums
 from gateway.model import Reading
 
@@ -60,6 +61,8 @@ class Heard(msgspec.Struct, array_like=True):
     held: list[Held] = []
     methods: str = ""
     """Where other means than the usual ones are made: which."""
+    hours: Hours = {}
+    """Of particles in air, what a NowCast is made of."""
 
 
 def kept(heard: Heard) -> list[object]:
@@ -84,6 +87,8 @@ def kept(heard: Heard) -> list[object]:
         for length_s, course in heard.courses.items()
     }
     plain = [heard.model, heard.medium, heard.units, heard.boot, heard.mono_ms, courses]
+    if heard.hours:
+        return [*plain, heard.held, heard.methods, heard.hours]
     if heard.methods:
         return [*plain, heard.held, heard.methods]
     return [*plain, heard.held] if heard.held else plain

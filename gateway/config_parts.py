@@ -56,6 +56,8 @@ class Averaging(Part):
     """Use values flagged SUSPECT as well."""
     ph: Literal["hydrogen", "arithmetic", "median"] = "hydrogen"
     """The mean of pH: of the hydrogen ions' activity, of the numbers, or the middle one."""
+    aqi: Literal["us-2024", "none"] = "us-2024"
+    """The air quality index that is derived from particles, and its NowCast."""
 
 
 class Clock(Part):

@@ -13,7 +13,7 @@ from drivers import catalogue
 from gateway import plan_card
 from gateway import plan_traffic as traffic
 from gateway.config import Rate, Sensor, Station, Wire
-from gateway.plan_averages import Averages, averages, lengths_s, windows_a_day
+from gateway.plan_averages import Averages, air_lines, averages, lengths_s, windows_a_day
 from gateway.plan_card import Card
 from gateway.plan_traffic import DAY_S, Traffic
 from gateway.wire_time import cycle
@@ -159,7 +159,7 @@ def render(plan: Plan) -> str:
         out += _wire_lines(w)
     out += ["", f"{'READINGS':<34}{plan.readings_a_day:>9,.0f} a day"]
     if plan.averages_a_day:
-        out += [f"{'AVERAGES':<34}{plan.averages_a_day:>9,.0f} a day"]
+        out += [f"{'AVERAGES':<34}{plan.averages_a_day:>9,.0f} a day", *air_lines(station)]
     out += ["", f"{'SENT':<34}{'a day':>16}{'MB a month':>15}{'of it TCP/IP, TLS':>20}"]
     for sink in plan.sinks:
         weight = sink.traffic

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from alerts.air_quality import PARTICLES, UNIT
 from gateway.averages import GRACE_S, AveragesFold
+from gateway.averages_air import HOUR_S
 from gateway.config import Send, Station
 from gateway.model import Average, Reading, Record, Stamp
 from gateway.plan_card import Weight
@@ -21,6 +23,9 @@ WINDOWS = 6
 READINGS = 23
 """In a window of the examples: enough to make sums as long as they get, and no mean a short decimal."""
 START_MS = 1_795_428_000_000
+OPTICAL = ("plantower", "sds011", "sps30")
+"""Low-cost counters of light: their ug/m3 are the maker's guess at the dust's density and shape."""
+UNCORRECTED = "not corrected beside a reference: a hint, no measurement (docs/quality.md)"
 
 
 def lengths_s(sends: Iterable[Send]) -> tuple[float, ...]:
@@ -42,13 +47,31 @@ class Averages:
     examples: tuple[Record, ...]
 
 
+def air_lines(station: Station) -> list[str]:
+    """Which sensors have an air quality index, and what it is worth."""
+    sinks = [sink for sink in (station.mqtt, station.influxdb) if sink is not None]
+    lengths = {float(HOUR_S), DAY_S} & set(lengths_s(send for sink in sinks for send in sink.send))
+    if not lengths or (station.average is not None and station.average.aqi == "none"):
+        return []
+    lines = []
+    for sensor in station.sensors:
+        have = {q.name for q in station.quantities[sensor.id] if q.unit == UNIT} & set(PARTICLES)
+        if sensor.medium == "air" and have:
+            when = " and ".join(w for w, of_s in (("hourly", HOUR_S), ("daily", DAY_S)) if of_s in lengths)
+            lines.append(f"  {'AQI of ' + sensor.id:<32}{when:>9}")
+            doubted = have - set(sensor.correct) if sensor.model in OPTICAL else set()
+            lines += [f"    {name}: {UNCORRECTED}" for name in PARTICLES if name in doubted]
+    return lines
+
+
 def averages(station: Station) -> Averages:
     """Work it out. Takes some milliseconds for a station of ten instruments."""
     sinks = [sink for sink in (station.mqtt, station.influxdb) if sink is not None]
     lengths = lengths_s(send for sink in sinks for send in sink.send)
     if not lengths:
         return Averages(0.0, Weight(0.0, 0.0, 0.0), ())
-    fold = AveragesFold(lengths, {sensor.id: lengths[0] / READINGS for sensor in station.sensors})
+    aqi = station.average is None or station.average.aqi != "none"
+    fold = AveragesFold(lengths, {s.id: lengths[0] / READINGS for s in station.sensors}, aqi=aqi)
     streams = {s.id: iter(samples(station, s, WINDOWS * READINGS)) for s in station.sensors}
     deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
     encode = msgspec.json.Encoder().encode
