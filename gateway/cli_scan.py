@@ -23,9 +23,13 @@ def add(verbs: Any, say: Callable[..., object]) -> None:
     init = verbs.add_parser("init", help="write a station.toml from what a scan finds; overwrites nothing")
     _scan_words(init)
     init.add_argument(
-        "--from", dest="scanned", type=Path, metavar="SCAN.json", help="what scan --json printed"
+        "--from",
+        dest="scanned",
+        type=Path,
+        metavar="SCAN.json",
+        help="what scan --json printed; -: standard input",
     )
-    init.add_argument("--output", type=Path, default=Path("station.toml"), metavar="FILE")
+    init.add_argument("--output", type=Path, default=Path("station.toml"), metavar="FILE", help="-: the pipe")
     init.add_argument("--id", default="", metavar="ID", help="the station's id (default: asked for)")
     init.add_argument("--name", default="", metavar="TEXT")
     init.set_defaults(do=lambda arguments: _init(arguments, say), language="")
@@ -36,7 +40,7 @@ def _scan_words(parser: argparse.ArgumentParser) -> None:
     add("--port", action="append", default=[], metavar="PORT", help="only this one; can be repeated")
     add("--ports-from", type=Path, metavar="FOLDER", help="the ports that this folder has links to")
     add("--tcp", action="append", default=[], metavar="HOST[:PORT]", help="Modbus TCP (port 502)")
-    add("--quick", action="store_true", help="only factory settings and likely addresses")
+    add("--quick", action="store_true", help="only factory settings, and likely addresses at 9600 8N1")
     add("--language", default="en", help="of the findings: ky, ru, en")
 
 

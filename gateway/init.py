@@ -85,6 +85,9 @@ def init(file: Path, report: Report, wanted: Answers, say: Say) -> int:
     if not report.instruments:
         raise ConfigError(["init: the scan found no instrument; suuaba scan says why"])
     text = compose(report, wanted, listen=f"127.0.0.1:{_free_port()}")
+    if str(file) == "-":
+        say(text.rstrip())
+        return 0
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)

@@ -9,6 +9,7 @@ said.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from gateway.doctor_finding import in_thread, one_line
 from gateway.errors import ConfigError
 from gateway.scan_port import PortScan, Wish, busy
 from gateway.scan_ports import folder_ports, holder, serial_ports
-from gateway.scan_result import Found, Report
-from gateway.scan_words import TEXTS, told
+from gateway.scan_result import Report
+from gateway.scan_words import TEXTS, doing, line, shown, told
 
 LOOK_WITHIN_S = 10.0
 PORTS_AT_MOST = 32
+FILE_LIMIT = 4 * 1024 * 1024
 
 Say = Callable[[str], object]
 Watch = Callable[[Sequence[PortScan]], object]
@@ -70,9 +72,10 @@ def as_json(report: Report) -> str:
 
 
 def load(file: Path) -> Report:
-    """A report that `scan --json` printed. Raises ConfigError."""
+    """A report that `scan --json` printed; "-" is standard input. Raises ConfigError."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Report)
+        given = sys.stdin.buffer.read(FILE_LIMIT) if str(file) == "-" else file.read_bytes()
+        return msgspec.json.decode(given, type=Report)
     except OSError as e:
         raise ConfigError([f"{file}: {e.strerror or e}"]) from e
     except (msgspec.DecodeError, UnicodeError) as e:
@@ -83,31 +86,19 @@ def render(report: Report, language: str = "en") -> list[str]:
     """The report as lines of plain text."""
     lines = []
     for port in report.ports:
-        lines.append(f"{port.port}  ({port.state}, {port.asked} questions, {port.seconds:.0f} s)")
-        lines += [f"  {shown(found)}" for found in port.instruments]
+        state = line(port.state, language)
+        about = {"port": port.port, "state": state, "asked": port.asked, "seconds": f"{port.seconds:.0f}"}
+        lines.append(line("port", language, **about))
+        lines += [f"  {shown(found, language)}" for found in port.instruments]
         for problem in port.problems:
             what, helps = told(problem, language)
             lines += [f"  ! {what}", f"      → {helps}"]
     if not report.ports:
-        lines.append("no serial port is plugged in; name one: suuaba scan --port /dev/…")
-    count = len(report.instruments)
-    broken = "" if report.complete else "; broken off"
-    lines.append(f"{count} instruments on {len(report.ports)} ports in {report.seconds:.0f} s{broken}")
+        lines.append(line("no port", language))
+    count, ports, seconds = len(report.instruments), len(report.ports), f"{report.seconds:.0f}"
+    whole = line("sum", language, count=count, ports=ports, seconds=seconds)
+    lines.append(whole if report.complete else line("broken", language, sum=whole))
     return lines
-
-
-def shown(found: Found) -> str:
-    """An instrument in one line."""
-    address = "" if found.address is None else f", address {found.address}"
-    name = found.model or "an instrument that no driver knows"
-    serial = found.identity.get("serial") or found.identity.get("line") or found.identity.get("firmware", "")
-    parts = [f"{name}{address}, {found.baudrate} {found.format}", *([one_line(serial, 60)] if serial else [])]
-    values = ", ".join(f"{key} {value:.4g}" for key, value in list(found.values.items())[:4])
-    if values:
-        parts.append(values)
-    if found.others:
-        parts.append(f"or {' or '.join(found.others)}: their registers look alike; compare the label")
-    return "; ".join(parts)
 
 
 async def command(
@@ -130,14 +121,14 @@ async def command(
         if stream:
             report = await scan(chosen, wish, _Streaming(say), stop=stop)
         elif progress:
-            report = await _with_bar(chosen, wish, stop)
+            report = await _with_bar(chosen, wish, stop, language)
         else:
             report = await scan(chosen, wish, stop=stop)
     if json or stream:
         say(as_json(report))
     else:
-        for line in render(report, language):
-            say(line)
+        for text in render(report, language):
+            say(text)
     return (0 if report.instruments else 1), report
 
 
@@ -163,12 +154,7 @@ class _Streaming:
         if now_s < self._next_s:
             return
         self._next_s = now_s + 1.0
-        ports = [
-            {"port": each.port, "doing": each.doing, "left_s": round(each.left_s),
-             "found": [found.model for found in each.report.instruments]}
-            for each in scans
-        ]  # fmt: skip
-        self._say(msgspec.json.encode({"progress": ports}).decode())
+        self._say(msgspec.json.encode({"progress": [each.progress for each in scans]}).decode())
 
 
 class _Interrupt:
@@ -190,7 +176,7 @@ class _Interrupt:
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
-async def _with_bar(ports: Sequence[str], wish: Wish, stop: asyncio.Event) -> Report:
+async def _with_bar(ports: Sequence[str], wish: Wish, stop: asyncio.Event, language: str) -> Report:
     """Show on standard error what each port is doing, the time left, and what is found as it is found."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -212,11 +198,12 @@ async def _with_bar(ports: Sequence[str], wish: Wish, stop: asyncio.Event) -> Re
                 name = each.port.rpartition("/")[2][-24:]
                 bar.update(
                     rows[each.port], completed=each.done_s / max(whole_s, 0.1),
-                    description=f"{name}: {each.doing}", left=f"{each.left_s:.0f} s left",
+                    description=f"{name}: {doing(each.doing, language)}",
+                    left=line("left", language, seconds=f"{each.left_s:.0f}"),
                 )  # fmt: skip
                 for found in each.report.instruments:
                     if id(found) not in printed:
                         printed.add(id(found))
-                        console.print(f"{name}: {shown(found)}", markup=False, highlight=False)
+                        console.print(f"{name}: {shown(found, language)}", markup=False, highlight=False)
 
         return await scan(ports, wish, watch, stop=stop)

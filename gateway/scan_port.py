@@ -20,7 +20,7 @@ from drivers.link import Line
 from gateway.scan_diagnose import LEAST, TRIES, Unit, diagnose
 from gateway.scan_listen import Heard, another_master, recognise
 from gateway.scan_probe import Kind, Match, best, factory, hellos, lines, match, questions
-from gateway.scan_result import Found, PortReport, Problem
+from gateway.scan_result import Doing, Found, PortReport, Problem, Progress
 from gateway.scan_wire import Came, Wire
 
 LISTEN_S = 2.8
@@ -29,18 +29,21 @@ LISTEN_ELSE_S = 1.3
 NEAR = (*range(1, 33), 40, 50, 60, 100, 247)
 LIKELY = (*range(1, 11), 20, 40)
 """Addresses tried at every setting where nothing has answered yet."""
+UNLIKELY = tuple(n for n in range(1, 248) if n not in LIKELY)
 NEAR_S, FAR_S, AGAIN_S = 0.3, 0.15, 0.5
 PATIENT_S = 1.0
 """How long one waits for a unit that is known to be there: a slow one is not a bad line."""
 AGAIN = 6
 LINGER_S = 0.05
+OVERHEAD_S = 0.01
+"""What a question takes beside its wait, for the estimate of the time left."""
 
 Told = Callable[["PortScan"], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How far a scan goes. `quick`: only the likely addresses."""
+    """How far a scan goes. `quick`: only factory settings, and the likely addresses at 9600 8N1."""
 
     quick: bool = False
     kinds: Sequence[Kind] = ()
@@ -54,9 +57,8 @@ class PortScan:
     def __init__(self, port: str, wish: Wish, told: Told = lambda _: None) -> None:
         self.port = port
         self.report = PortReport(port=port)
-        self.doing = "waiting"
-        self.done_s, self.left_s = 0.0, 40.0
-        """Estimates, for a progress bar."""
+        self.doing = Doing("waiting")
+        self.done_s = 0.0
         self.wire = Wire(port)
         self.units: dict[int, Unit] = {}
         self._wish, self._told = wish, told
@@ -65,6 +67,20 @@ class PortScan:
         self._at_s = 0.0
         self._at: tuple[Line, set[int]] | None = None
         """The settings at which Modbus units answered, and their addresses."""
+        self._step_s, self._behind_s = LISTEN_S, self._factory_s() + self._everywhere_s()
+        """What is left of this step, and the steps behind it, if nothing more answers."""
+
+    @property
+    def left_s(self) -> float:
+        """An estimate, for a progress bar."""
+        return max(self._step_s, 0.0) + self._behind_s
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(
+            port=self.port, doing=self.doing, done_s=round(self.done_s, 1), left_s=round(self.left_s, 1),
+            found=list(self.report.instruments), problems=list(self.report.problems),
+        )  # fmt: skip
 
     async def run(self) -> PortReport:
         """Scan. Ends early, with what it has found, when it is cancelled or the port goes."""
@@ -83,7 +99,7 @@ class PortScan:
         finally:
             self.wire.close()
         self._finish()
-        self.left_s = 0.0
+        self._step_s = self._behind_s = 0.0
         self._say("done")
         return self.report
 
@@ -96,26 +112,29 @@ class PortScan:
         await self._factory()
         if self.report.instruments or self.report.state == "modem":
             return
-        if self._at is None and not self._wish.quick:
+        if self._at is None:
             await self._everywhere()
         if self._at is not None:
             line, found = self._at
             await self.wire.set(line)
             known = sorted(found)
+            left = [n for n in range(1, 248) if n not in found]
+            near, far = [n for n in left if n in NEAR], [n for n in left if n not in NEAR]
+            if self._wish.quick:
+                far = []
+            self._step_s, self._behind_s = self._sweep_s(near, NEAR_S), self._sweep_s(far, FAR_S)
             for unit in known:  # first what is there already: the sweep takes a minute and a half
                 await self._name(unit)
-            left = [n for n in range(1, 248) if n not in found]
-            near = [n for n in left if n in NEAR]
             await self._sweep(near, NEAR_S)
-            if not self._wish.quick:
-                await self._sweep([n for n in left if n not in NEAR], FAR_S)
+            self._behind_s = 0.0
+            await self._sweep(far, FAR_S)
             for unit in sorted(found - set(known)):
                 await self._name(unit)
 
     async def _listen(self, seconds: float) -> bool:
         """Whether somebody speaks by himself: an instrument, or another master."""
         line = self.wire.link.line
-        self._say(f"listening at {line.baudrate} {line.format}")
+        self._say("listen", "", line)
         heard = await self.wire.listen(seconds, recognise)
         known = recognise(heard)
         if known is not None:
@@ -139,19 +158,22 @@ class PortScan:
 
     async def _factory(self) -> None:
         """Ask each model at the settings it leaves the factory with."""
+        self._step_s, self._behind_s = self._factory_s(), self._everywhere_s()
         for line in self._lines():
             asked, some = questions(line), factory(self._kinds, line)
             if not asked and not some:
                 continue
             await self.wire.set(line)
             for question in asked:
-                self._say(f"asking for {question.name} at {line.baudrate}")
+                self._say("ask", question.name, line)
+                self._step_s -= question.within_s
                 known = await self.wire.question(question)
                 if isinstance(known, Heard):
                     self._found(known, line)
                     return
             for unit, pdu, wait_s in some:
-                self._say(f"asking at {line.baudrate} {line.format}, address {unit}")
+                self._say("address", str(unit), line)
+                self._step_s -= wait_s
                 if self._at is None or unit not in self._at[1]:
                     await self._knock(unit, pdu, wait_s)
             if self._at is not None:
@@ -195,12 +217,9 @@ class PortScan:
 
     async def _sweep(self, units: Sequence[int], wait_s: float) -> None:
         line = self.wire.link.line
-        each_s = len(self._hellos) * (wait_s + 0.01)
         for number, unit in enumerate(units):
-            self.left_s = (len(units) - number) * each_s
-            if wait_s == NEAR_S and not self._wish.quick:
-                self.left_s += 210 * len(self._hellos) * (FAR_S + 0.01)
-            self._say(f"address {unit} at {line.baudrate} {line.format}")
+            self._step_s = self._sweep_s(units[number:], wait_s)
+            self._say("address", str(unit), line)
             if self._at is not None and unit in self._at[1]:
                 continue
             for pdu in self._hellos:
@@ -209,19 +228,43 @@ class PortScan:
 
     async def _everywhere(self) -> None:
         """Nothing has answered: likely addresses at all settings, then all addresses at the likeliest."""
-        for line in self._lines():
+        self._behind_s = self._everywhere_s()
+        for line in self._tried():
             await self.wire.set(line)
-            await self._sweep(LIKELY, FAR_S if line.baudrate > 4800 else NEAR_S)
+            self._behind_s -= self._sweep_s(LIKELY, _wait_s(line))
+            await self._sweep(LIKELY, _wait_s(line))
             if self._at is not None:
                 return
+        self._behind_s = 0.0
+        if self._wish.quick:
+            return
         if not self._is_noise() and not any(unit.garbled for unit in self.units.values()):
             await self.wire.set(next(iter(self._lines())))
-            await self._sweep([n for n in range(1, 248) if n not in LIKELY], FAR_S)
+            await self._sweep(UNLIKELY, FAR_S)
+
+    def _sweep_s(self, units: Sequence[int], wait_s: float) -> float:
+        return len(units) * len(self._hellos) * (wait_s + OVERHEAD_S)
+
+    def _factory_s(self) -> float:
+        """How long it takes to ask for every model at its factory settings."""
+        waits = [question.within_s for line in self._lines() for question in questions(line)]
+        waits += [wait_s for line in self._lines() for _, _, wait_s in factory(self._kinds, line)]
+        return sum(waits)
+
+    def _everywhere_s(self) -> float:
+        """How long a port takes at which nothing answers."""
+        likely_s = sum(self._sweep_s(LIKELY, _wait_s(line)) for line in self._tried())
+        return likely_s + (0.0 if self._wish.quick else self._sweep_s(UNLIKELY, FAR_S))
+
+    def _tried(self) -> Iterable[Line]:
+        """The settings at which the likely addresses are asked: quickly at the likeliest only."""
+        every = list(self._lines())
+        return every[:1] if self._wish.quick else every
 
     async def _name(self, unit: int) -> None:
         """Find out which model answers at an address, and whether it always answers."""
         line = self.wire.link.line
-        self._say(f"naming address {unit}")
+        self._say("name", str(unit), line)
         answers: dict[bytes, bytes | None] = {}
         matches: list[Match] = []
         near = sorted(self._kinds, key=lambda kind: (kind.line != line, kind.profile.address != unit))
@@ -294,7 +337,7 @@ class PortScan:
 
     def _add(self, found: Found) -> None:
         self.report.instruments.append(found)
-        self._say(f"found {found.model or 'an instrument that no driver knows'}")
+        self._say("found", found.model or "?")
 
     def _echoes(self) -> bool:
         evidence = self.wire.evidence
@@ -315,10 +358,14 @@ class PortScan:
     def _since_s(self) -> float:
         return round(asyncio.get_running_loop().time() - self._at_s, 2)
 
-    def _say(self, doing: str) -> None:
-        self.doing = doing
+    def _say(self, code: str, about: str = "", line: Line | None = None) -> None:
+        self.doing = Doing(code, about, f"{line.baudrate} {line.format}" if line is not None else "")
         self.done_s = self._since_s()
         self._told(self)
+
+
+def _wait_s(line: Line) -> float:
+    return FAR_S if line.baudrate > 4800 else NEAR_S
 
 
 def busy(port: str, by: str) -> PortReport:

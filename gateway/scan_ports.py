@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gateway.doctor_ports import look
-
 KINDS = ("ttyUSB*", "ttyACM*", "ttyAMA*", "ttyS*", "ttyXR*", "ttymxc*", "ttySC*")
 DEV = Path("/dev")
 SYS = Path("/sys/class/tty")
@@ -40,6 +38,8 @@ def holder(port: str) -> str:
     """The programs that have a port open, or "". Blocks some milliseconds. Raises OSError."""
     if "://" in port:
         return ""
+    from gateway.doctor_ports import look  # which reads station.toml's types: not for a running station (D12)
+
     return ", ".join(f"{name} (process {pid})" for pid, name in look(port).holders)
 
 

@@ -256,13 +256,13 @@ def _modem(got: bytes) -> Heard | None:
 UART = Line(9600, "8N1")
 # A modem and an EZO take lines: they are asked before what is no text stands in their line.
 QUESTIONS = (
-    Question("an EZO circuit", atlas.command("i"), UART, 0.8, _ezo),
-    Question("a modem", b"AT\r", UART, 0.5, _modem),
-    Question("a Plantower", plantower.READ, UART, 0.6, recognise),
-    Question("an SDS011", sds011.command(sds011.FIRMWARE), UART, 0.6, _sds011),
-    Question("a modem", b"AT\r", Line(115200, "8N1"), 0.5, _modem),
+    Question("EZO", atlas.command("i"), UART, 0.8, _ezo),
+    Question("AT modem", b"AT\r", UART, 0.5, _modem),
+    Question("Plantower", plantower.READ, UART, 0.6, recognise),
+    Question("SDS011", sds011.command(sds011.FIRMWARE), UART, 0.6, _sds011),
+    Question("AT modem", b"AT\r", Line(115200, "8N1"), 0.5, _modem),
     Question(
-        "an SPS30", sps30.request(sps30.INFORMATION, sps30.SERIAL_NUMBER), Line(115200, "8N1"), 0.5, _sps30
+        "SPS30", sps30.request(sps30.INFORMATION, sps30.SERIAL_NUMBER), Line(115200, "8N1"), 0.5, _sps30
     ),
 )
 _ASKED = frozenset(question.data for question in QUESTIONS)

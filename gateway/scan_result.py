@@ -46,6 +46,25 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The raw evidence, short: bytes, counts."""
 
 
+class Doing(msgspec.Struct, frozen=True):
+    """What the scan of a port is at; `code` is a key of gateway.scan_words.DOING."""
+
+    code: str
+    about: str = ""
+    line: str = ""
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """The scan of a port while it is under way. Seconds are estimates."""
+
+    port: str
+    doing: Doing
+    done_s: float
+    left_s: float
+    found: list[Found] = []
+    problems: list[Problem] = []
+
+
 class PortReport(msgspec.Struct, kw_only=True):
     """One port after its scan."""
 

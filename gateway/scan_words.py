@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.scan_result import Problem
+from gateway.doctor_finding import one_line
+from gateway.scan_result import Doing, Found, Problem
 
 Words = tuple[str, str]
 """What is seen, what helps. {about} and {seen} are filled in."""
@@ -140,8 +141,122 @@ TEXTS: dict[str, dict[str, Words]] = {
 }
 
 
+DOING: dict[str, dict[str, str]] = {
+    "en": {
+        "waiting": "waiting",
+        "listen": "listening at {line}",
+        "ask": "asking for {about} at {line}",
+        "address": "asking address {about} at {line}",
+        "name": "naming address {about}",
+        "found": "found {about}",
+        "done": "done",
+    },
+    "ru": {
+        "waiting": "ждёт",
+        "listen": "слушает на {line}",
+        "ask": "спрашивает {about} на {line}",
+        "address": "спрашивает адрес {about} на {line}",
+        "name": "узнаёт, кто на адресе {about}",
+        "found": "найден {about}",
+        "done": "готово",
+    },
+    "ky": {
+        "waiting": "күтүп турат",
+        "listen": "{line} менен угуп жатат",
+        "ask": "{line} менен {about} суралып жатат",
+        "address": "{line} менен {about} дареги суралып жатат",
+        "name": "{about} дарегинде ким экени аныкталып жатат",
+        "found": "{about} табылды",
+        "done": "бүттү",
+    },
+}
+"""What a port's scan is at."""
+
+LINES: dict[str, dict[str, str]] = {
+    "en": {
+        "port": "{port}  ({state}, {asked} questions, {seconds} s)",
+        "found": "found",
+        "modem": "a modem",
+        "silent": "silent",
+        "trouble": "trouble",
+        "held": "in use",
+        "closed": "not open",
+        "broken off": "broken off",
+        "address": "address {address}",
+        "no driver": "an instrument that no driver knows",
+        "alike": "or {others}: their registers look alike; compare the label",
+        "or": " or ",
+        "no port": "no serial port is plugged in; name one: suuaba scan --port /dev/…",
+        "sum": "{count} instruments on {ports} ports in {seconds} s",
+        "broken": "{sum}; broken off",
+        "left": "{seconds} s left",
+    },
+    "ru": {
+        "port": "{port}  ({state}, вопросов: {asked}, {seconds} с)",
+        "found": "найдено",
+        "modem": "модем",
+        "silent": "молчит",
+        "trouble": "неполадка",
+        "held": "занят",
+        "closed": "не открыт",
+        "broken off": "прервано",
+        "address": "адрес {address}",
+        "no driver": "прибор, которого не знает ни один драйвер",
+        "alike": "или {others}: их регистры похожи; сравните с этикеткой",
+        "or": " или ",
+        "no port": "последовательный порт не подключён; назовите его: suuaba scan --port /dev/…",
+        "sum": "приборов: {count}, портов: {ports}, за {seconds} с",
+        "broken": "{sum}; прервано",
+        "left": "осталось {seconds} с",
+    },
+    "ky": {
+        "port": "{port}  ({state}, суроолор: {asked}, {seconds} с)",
+        "found": "табылды",
+        "modem": "модем",
+        "silent": "унчукпайт",
+        "trouble": "бузук",
+        "held": "бош эмес",
+        "closed": "ачылган жок",
+        "broken off": "токтотулду",
+        "address": "дареги {address}",
+        "no driver": "бир да драйвер билбеген аспап",
+        "alike": "же {others}: регистрлери окшош; энбелгисин караңыз",
+        "or": " же ",
+        "no port": "сериялык порт сайылган эмес; атын айтыңыз: suuaba scan --port /dev/…",
+        "sum": "{ports} порттон {count} аспап, {seconds} с",
+        "broken": "{sum}; токтотулду",
+        "left": "{seconds} с калды",
+    },
+}
+"""The lines of a report in plain text."""
+
+
+def line(code: str, language: str = "en", **given: object) -> str:
+    """One of `LINES`, filled in."""
+    return LINES.get(language, LINES["en"])[code].format(**given)
+
+
+def doing(at: Doing, language: str = "en") -> str:
+    """What a port's scan is at, in words."""
+    return DOING.get(language, DOING["en"])[at.code].format(about=at.about, line=at.line)
+
+
 def told(problem: Problem, language: str = "en") -> Words:
     """What is seen and what helps, in words."""
     what, helps = TEXTS.get(language, TEXTS["en"])[problem.code]
     filled = {"about": problem.about, "seen": problem.seen or "-", "port": problem.port}
     return what.format(**filled), helps.format(**filled)
+
+
+def shown(found: Found, language: str = "en") -> str:
+    """An instrument in one line."""
+    address = "" if found.address is None else f", {line('address', language, address=found.address)}"
+    name = found.model or line("no driver", language)
+    serial = found.identity.get("serial") or found.identity.get("line") or found.identity.get("firmware", "")
+    parts = [f"{name}{address}, {found.baudrate} {found.format}", *([one_line(serial, 60)] if serial else [])]
+    values = ", ".join(f"{key} {value:.4g}" for key, value in list(found.values.items())[:4])
+    if values:
+        parts.append(values)
+    if found.others:
+        parts.append(line("alike", language, others=line("or", language).join(found.others)))
+    return "; ".join(parts)

@@ -45,6 +45,7 @@ from gateway.qc import Checks, expected
 from gateway.qc_memory import QualityMemory
 from gateway.qc_spike import spike_folds
 from gateway.refused import RefusedFold, retry_verb
+from gateway.scan_desk import Scans
 from gateway.scan_verb import doctor_verb, scan_verb
 from gateway.sinks import budgets, live_view
 from gateway.sinks import make as make_sinks
@@ -120,13 +121,14 @@ class Station:
         self.followers: dict[str, Follower] = {}
         self.live = live_view(wanted, self.journal)
         self.desk = self._desk()
+        self.scans = Scans(self)
         self.reread = Reread(self, self.clock.stamp)
         self.verbs: dict[str, Verb] = {
             **self.desk.verbs(),
             "status": self._status,
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
-            "scan": scan_verb(),
+            "scan": scan_verb(self.scans),
             "doctor": doctor_verb(wanted.file),
             "read": read_verb(self),
         }
@@ -181,7 +183,7 @@ class Station:
             if any(rule.watch for rule in self.config.rules):
                 own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
                 others.append(start("own", own.run))
-            others += [start("reread", self.reread.run)]
+            others += [start("reread", self.reread.run), start("scan", self.scans.run)]
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             if self.live is not None:

@@ -12,10 +12,9 @@ import pytest
 from rich.console import Console
 
 from drivers.base import Measurement, Quantity
-from gateway.control import ControlDoor, stream
+from gateway.control import stream
 from gateway.errors import ControlError
 from gateway.live import Lines, Shot, Table, shot
-from gateway.scan_verb import scan_verb
 from tests.ptys import Pty
 from tests.services import until
 from tests.site import site
@@ -43,7 +42,7 @@ def test_lines_say_what_is_wrong_with_a_number() -> None:
     assert said == ["ph1: ph 14.20 pH (fail gross)", "ph1: dead: no answer"]
 
 
-def test_the_service_streams_what_it_reads(tmp_path: Path) -> None:
+def test_the_service_streams_what_it_reads_and_scans_a_free_port(tmp_path: Path) -> None:
     async def three(data: Path) -> list[dict[str, Any]]:
         got = []
         async with asyncio.timeout(60), aclosing(stream(data, "read", sensor="ph1")) as answers:
@@ -62,9 +61,27 @@ def test_the_service_streams_what_it_reads(tmp_path: Path) -> None:
             [answer] = [answer async for answer in stream(data, "doctor")]
         return dict(answer["report"])
 
+    async def scanned(data: Path) -> list[dict[str, Any]]:
+        with Pty() as dust:
+
+            async def speak() -> None:
+                while True:
+                    dust.say(bytes.fromhex("AAC0BB009C01A16059AB"))
+                    await asyncio.sleep(0.2)
+
+            speaking = asyncio.create_task(speak())
+            with pytest.raises(ControlError, match="begins with /dev/"):
+                async for _ in stream(data, "scan", port="--help"):
+                    pass
+            async with asyncio.timeout(60):
+                answers = [answer async for answer in stream(data, "scan", port=dust.port, quick="yes")]
+            speaking.cancel()
+            return answers
+
     with site(tmp_path, None, None) as place:
         place.start()
         until("the service listens", lambda: ((place.folder / "data") / "control.sock").exists(), 30)
+        *progress, last = asyncio.run(scanned(place.folder / "data"))
         got = asyncio.run(three(place.folder / "data"))
         with pytest.raises(ControlError, match="no sensor 'ph9'; there are ph1, turb1"):
             asyncio.run(nobody(place.folder / "data"))
@@ -76,34 +93,7 @@ def test_the_service_streams_what_it_reads(tmp_path: Path) -> None:
     assert any("the service has it" in what for what in held)
     assert {answer["values"]["ph"]["value"] for answer in got} <= said
     assert all(len(bytes.fromhex(answer["frame"])) > 10 for answer in got)
-
-
-def test_the_page_can_have_a_port_scanned(tmp_path: Path) -> None:
-    async def run() -> list[dict[str, Any]]:
-        door = asyncio.create_task(ControlDoor(tmp_path, {"scan": scan_verb()}).run())
-        try:
-            with Pty() as dust:
-
-                async def speak() -> None:
-                    while True:
-                        dust.say(bytes.fromhex("AAC0BB009C01A16059AB"))
-                        await asyncio.sleep(0.2)
-
-                speaking = asyncio.create_task(speak())
-                await asyncio.to_thread(until, "the door is there", (tmp_path / "control.sock").exists, 20)
-                with pytest.raises(ControlError, match="begins with /dev/"):
-                    async for _ in stream(tmp_path, "scan", port="--help"):
-                        pass
-                async with asyncio.timeout(60):
-                    got = [a async for a in stream(tmp_path, "scan", port=dust.port, quick="yes")]
-                speaking.cancel()
-        finally:
-            door.cancel()
-            await asyncio.wait([door])
-        return got
-
-    *progress, last = asyncio.run(run())
     assert progress
-    assert all(set(answer["progress"][0]) >= {"port", "doing", "left_s"} for answer in progress)
+    assert all(set(answer["progress"][0]) >= {"port", "doing", "left_s", "done_s"} for answer in progress)
     [port] = last["report"]["ports"]
     assert port["instruments"][0]["model"] == "sds011"

@@ -32,6 +32,7 @@ VIEWS = (
     "instruments",
     "calibrate",
     "visits",
+    "scan",
     "doctor",
     "sinks",
     "gaps",

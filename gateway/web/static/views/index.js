@@ -7,6 +7,7 @@ export const VIEWS = [
   { id: "instruments", face: "technician", load: () => import("./instruments.js") },
   { id: "calibrate", face: "technician", load: () => import("./calibrate.js") },
   { id: "visits", face: "technician", load: () => import("./visits.js") },
+  { id: "scan", face: "technician", load: () => import("./scan.js") },
   { id: "doctor", face: "technician", load: () => import("./doctor.js") },
   { id: "sinks", face: "technician", load: () => import("./sinks.js") },
   { id: "gaps", face: "technician", load: () => import("./gaps.js") },
