@@ -2,6 +2,7 @@
 sure it is. They are never on by themselves: `snippet` gives text to copy into station.toml, where somebody
 decides.
 
+    kind        which water or air a limit is for (alerts.kinds)
     certainty   "seen"    the figure stands in the source that the file names
                 "memory"  from memory, found in no source: unverified
 """
@@ -12,8 +13,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from typing import Any
 
+from alerts.kinds import KINDS, fits
 from alerts.rules import Rule
 from alerts.rulewords import CaseError, rule_from
 
@@ -27,6 +30,7 @@ class ReadyRule:
 
     id: str
     quantity: str
+    kind: str
     certainty: str
     note: str
     keys: Mapping[str, Any]
@@ -61,8 +65,14 @@ def ruleset(name: str) -> RuleSet:
         keys = {key: value for key, value in given.items() if key not in _EXTRA}
         if given["certainty"] not in CERTAINTY:
             raise CaseError(f"{name}: {given['id']}: certainty: one of {', '.join(CERTAINTY)} is allowed")
+        if given["kind"] not in chain(*KINDS.values()):
+            raise CaseError(
+                f"{name}: {given['id']}: kind: one of {', '.join(chain(*KINDS.values()))} is allowed"
+            )
         rules.append(
-            ReadyRule(given["id"], given["quantity"], given["certainty"], given.get("note", ""), keys)
+            ReadyRule(
+                given["id"], given["quantity"], given["kind"], given["certainty"], given.get("note", ""), keys
+            )
         )
     return RuleSet(name, table["title"], table["source"], table["date"], table["about"].strip(), tuple(rules))
 
@@ -72,11 +82,12 @@ def as_rule(rule: ReadyRule, sensor: str) -> Rule:
     return rule_from({**rule.keys, "sensor": sensor}, rule.id)
 
 
-def snippet(given: RuleSet, sensor: str, quantities: Mapping[str, str]) -> str:
-    """The rules of a set for a sensor that measures these quantities (name to unit), as text for
-    station.toml. Empty when the set has none for it.
+def snippet(given: RuleSet, sensor: str, quantities: Mapping[str, str], kind: str) -> str:
+    """The rules of a set for a sensor in this kind of water or air that measures these quantities (name to
+    unit), as text for station.toml. Empty when the set has none for it.
     """
-    rules = [rule for rule in given.rules if quantities.get(rule.quantity) == rule.keys["unit"]]
+    measured = [rule for rule in given.rules if quantities.get(rule.quantity) == rule.keys["unit"]]
+    rules = [rule for rule in measured if fits(rule.kind, kind)]
     if not rules:
         return ""
     lines = [f"# {given.title}", f"# Source: {given.source}; {given.date}."]

@@ -18,7 +18,7 @@ _CLOCK = re.compile(r"(\d\d):(\d\d)")
 _RULE_KEYS = {
     "id", "sensor", "quantity", "unit", "above", "below", "change", "no_data", "fault", "hysteresis", "over",
     "nowcast", "and", "every", "on_delay", "off_delay", "latching", "priority", "season", "hours", "digits",
-    "send", "watch", "stuck", "start_up", "parent",
+    "send", "watch", "stuck", "start_up", "parent", "kind",
 }  # fmt: skip
 
 

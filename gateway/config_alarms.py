@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo
 
 from gateway import config_words as words
-from gateway.config_part import Baudrate, Id, Language, Part, Priority
+from gateway.config_part import Baudrate, Id, Kind, Language, Part, Priority
 from gateway.config_words import Rate, Secret, shown
 
 
@@ -182,6 +182,8 @@ class Rule(Part):
     hysteresis: Annotated[float, words.number(0, 1e9)] = 0.0
     over_s: Annotated[float | None, BeforeValidator(_over)] = Field(None, alias="over")
     """An average's length; None: every reading counts."""
+    kind: Kind | None = None
+    """For which water or air the limit is; it must be the sensor's."""
     nowcast: bool = False
     """Look at the NowCast of the last twelve hours."""
     and_rule: str = Field("", alias="and")

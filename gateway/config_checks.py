@@ -11,11 +11,12 @@ import zoneinfo
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from alerts.kinds import fits
 from drivers.base import Quantity
 from gateway.config_calibration_checks import check_calibrations
 from gateway.config_draft import Draft, Spot
 from gateway.config_lines import mean
-from gateway.config_parts import Expect, Rule, Sms
+from gateway.config_parts import Expect, Rule, Sensor, Sms
 from gateway.config_wires import check_wires
 from gateway.config_words import shown
 
@@ -138,6 +139,7 @@ def _rules(draft: Draft) -> None:
             at.drop("sensor", f"sensor {shown(rule.sensor)}")
         else:
             _limit(draft, index, rule, draft.quantities[sound[rule.sensor]])
+            _same_kind(at, rule, draft.sensors[sound[rule.sensor]])
             _looks_back(at, rule, draft.sensors[sound[rule.sensor]].every_s)
         if rule.and_rule and rule.and_rule not in rules:
             at.spoil("and", f"there is no rule {shown(rule.and_rule)}{mean(rule.and_rule, rules)}")
@@ -218,6 +220,14 @@ def _limit(draft: Draft, index: int, rule: Rule, quantities: tuple[Quantity, ...
     elif quantity.unit != rule.unit and (rule.unit or rule.no_data_s is None):
         text = f'{shown(rule.unit)} is not the unit of {rule.quantity} at sensor "{rule.sensor}"'
         at.spoil("unit", f'{text}; allowed is "{quantity.unit}"')
+
+
+def _same_kind(at: Spot, rule: Rule, sensor: Sensor) -> None:
+    """A limit for drinking water says nothing of a river."""
+    if rule.kind is not None and not fits(rule.kind, sensor.kind or ""):
+        lies = f'sensor "{sensor.id}" is in {sensor.kind or sensor.medium}'
+        text = f"is a limit for {rule.kind}, and {lies}"
+        at.spoil("kind", f"{text}; take the rule out, or give the sensor its kind where that is wrong")
 
 
 def _tiers(draft: Draft, index: int, rule: Rule) -> None:

@@ -9,6 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from gateway import config_words as words
 
 Medium = Literal["water", "air", "soil", "power", "station"]
+Kind = Literal[
+    "surface water", "ground water", "drinking water", "mine water", "waste water",
+    "outdoor air", "indoor air", "workplace air", "emission",
+]  # fmt: skip
+"""Those of alerts.kinds."""
 Language = Literal["ky", "ru", "en"]
 Priority = Literal["critical", "high", "low"]
 Baudrate = Literal[1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 115200, 230400, 460800, 921600]

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from gateway import config_words as words
 from gateway.config_alarms import Contact, Hours, Quiet, Rule, SecondModem, Sms, Tier
 from gateway.config_calibration import Calibration, Correct
-from gateway.config_part import Baudrate, Format, Id, Language, Medium, Pair, Part, Port
+from gateway.config_part import Baudrate, Format, Id, Kind, Language, Medium, Pair, Part, Port
 from gateway.config_words import Rate, Secret, shown
 
 __all__ = [
@@ -171,6 +171,8 @@ class Sensor(LineKeys):
     model: str
     address: int | None = None
     medium: Medium | None = None
+    kind: Kind | None = None
+    """Which water, which air; limits are for one kind."""
     every_s: Annotated[float, words.within("100 ms", "1 d")] = Field(10.0, alias="every")
     expect: dict[str, Expect] = Field({})
     calibration: Calibration = Field(default_factory=lambda: Calibration.model_validate({}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from alerts.kinds import KINDS, usual
 from drivers import catalogue
 from drivers.catalogue import BadProfile, Model, UnknownModel
 from drivers.link import Line
@@ -73,7 +74,12 @@ def _models(draft: Draft) -> None:
         if medium is None:
             at.spoil("medium", "is missing; allowed are water, air, soil, power, station")
             continue
-        draft.sensors[index] = sensor.model_copy(update={"medium": medium})
+        if sensor.kind is not None and sensor.kind not in KINDS.get(medium, ()):
+            kinds = ", ".join(f'"{kind}"' for kind in KINDS.get(medium, ())) or "none: take it out"
+            at.spoil("kind", f"{shown(sensor.kind)} is no kind of {medium}; allowed are {kinds}")
+            continue
+        kind = sensor.kind or usual(medium) or None
+        draft.sensors[index] = sensor.model_copy(update={"medium": medium, "kind": kind})
         draft.models[index] = model
         draft.quantities[index] = tuple(instrument.quantities)
 

@@ -35,7 +35,7 @@ from gateway.journal_chain import fingerprint, link, text
 from gateway.journal_store import Unreadable
 from gateway.model import Event
 from gateway.report_facts import Evidence, Facts
-from gateway.report_limits import Limit, judge, of_set, verdict
+from gateway.report_limits import NOWCAST_S, Limit, judge, of_set, unfit, verdict
 from gateway.report_page import page
 from gateway.report_story import story
 from gateway.report_sums import month
@@ -111,8 +111,10 @@ def report(station: config.Station, wanted: Wish) -> int:
             found = story(read.events, span)
             found.more = read.more
             found.first_seq, found.last_seq = read.first_seq, read.last_seq
-            limits, sets, others = _limits(station, wanted.limits)
-            judged = judge(limits, read.sums, midnights)
+            limits, sets = _limits(station, wanted.limits)
+            kinds = {sensor.id: sensor.kind or "" for sensor in station.sensors}
+            judged = judge(limits, read.sums, midnights, kinds)
+            others = [f"{name} ({kind})" for name, kind in unfit(limits, read.sums, kinds)]
             digits = {
                 (sensor, quantity.name): quantity.digits
                 for sensor, quantities in station.quantities.items() for quantity in quantities
@@ -135,6 +137,8 @@ def report(station: config.Station, wanted: Wish) -> int:
     except OSError as e:
         raise ConfigError([f"{wanted.output}: {e.strerror}; nothing was written"]) from None
     sys.stderr.write(f"{wanted.output}: {len(data) // 1000} KB\n")
+    if others:
+        sys.stderr.write(f'not judged: {", ".join(others)}; a sensor may say which it is in: kind = "…"\n')
     return 0
 
 
@@ -190,26 +194,24 @@ def _lines(block: Any) -> Sequence[bytes]:
     return [line for line in text.splitlines() if line.startswith(b"[")] if b'"correction"' in text else []
 
 
-def _limits(
-    station: config.Station, names: Sequence[str]
-) -> tuple[list[Limit], list[readymade.RuleSet], list[str]]:
+def _limits(station: config.Station, names: Sequence[str]) -> tuple[list[Limit], list[readymade.RuleSet]]:
     limits: list[Limit] = []
     sets: list[readymade.RuleSet] = []
-    others: list[str] = []
     for name in names:
         if name == OWN:
             limits += [
-                Limit(r.id, r.quantity, r.unit, r.over_s or 600.0, r.above, r.below, True, sensor=r.sensor)
+                Limit(
+                    r.id, r.quantity, r.unit, NOWCAST_S if r.nowcast else r.over_s or 600.0, r.above, r.below,
+                    True, sensor=r.sensor, kind=r.kind or "", nowcast=r.nowcast,
+                )
                 for r in station.rules
-                if r.quantity and (r.above is not None or r.below is not None) and not r.nowcast
-            ]
+                if r.quantity and (r.above is not None or r.below is not None)
+            ]  # fmt: skip
             continue
         given = readymade.ruleset(name)
-        some, more = of_set(given)
-        limits += some
-        others += more
+        limits += of_set(given)
         sets.append(given)
-    return limits, sets, others
+    return limits, sets
 
 
 def _evidence(reader: Reader, first: int | None, last: int, unproven: int) -> Evidence:

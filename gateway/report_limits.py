@@ -1,24 +1,28 @@
 """Held against limits: how often, for how long, how bad; and the month in one word. Pure.
 
-A limit is a rule of a set (alerts/rulesets) or of station.toml. Its mean is taken over fixed windows of
-local time: `over` up to an hour in steps of ten minutes, a day from midnight to midnight. A limit on single
-readings is held against means of ten minutes. A window counts when three quarters of its steps have usable
-values.
+A limit is a rule of a set (alerts/rulesets) or of station.toml, held only against sensors in its kind of
+water or air. Its mean is taken over fixed windows of local time: `over` up to an hour in steps of ten
+minutes, a day from midnight to midnight. A limit on single readings is held against means of ten minutes.
+A window counts when three quarters of its steps have usable values. A NowCast is of such an hour and the
+eleven before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from alerts import air_quality
+from alerts.kinds import fits, usual
 from alerts.readymade import RuleSet
 from gateway.report_story import Story
 from gateway.report_sums import STEP_MS, Series, Sums
 
 COMPLETE = 0.75
 DAY_S = 86_400.0
+NOWCAST_S = air_quality.HOURS * 3600.0
 POOR_CAPTURE, MANY_DOUBTS = 0.75, 0.10
 
 
@@ -36,6 +40,9 @@ class Limit:
     note: str = ""
     sensor: str = ""
     """"": every sensor that measures it."""
+    kind: str = ""
+    """Of water or air (alerts.kinds)."""
+    nowcast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +69,21 @@ class Verdict:
     reasons: Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def of_set(given: RuleSet) -> tuple[list[Limit], list[str]]:
-    """The limits of a set, and the rules that are no mean over a window."""
-    limits, others = [], []
+def of_set(given: RuleSet) -> list[Limit]:
+    """The limits of a set."""
+    limits = []
     for rule in given.rules:
         keys = rule.keys
-        over_s = seconds(str(keys.get("over", "10 min")))
-        if keys.get("nowcast") or over_s is None or not ("above" in keys or "below" in keys):
-            others.append(rule.id)
-            continue
-        certain = rule.certainty == "seen"
-        above, below = keys.get("above"), keys.get("below")
-        limits.append(Limit(rule.id, rule.quantity, keys["unit"], over_s, above, below, certain, rule.note))
-    return limits, others
+        nowcast = bool(keys.get("nowcast"))
+        over_s = NOWCAST_S if nowcast else seconds(str(keys.get("over", "10 min")))
+        if over_s is not None and ("above" in keys or "below" in keys):
+            limits.append(
+                Limit(
+                    rule.id, rule.quantity, keys["unit"], over_s, keys.get("above"), keys.get("below"),
+                    rule.certainty == "seen", rule.note, kind=rule.kind, nowcast=nowcast,
+                )
+            )  # fmt: skip
+    return limits
 
 
 def seconds(text: str) -> float | None:
@@ -84,15 +93,37 @@ def seconds(text: str) -> float | None:
     return float(number) * factor if factor and number.replace(".", "", 1).isdigit() else None
 
 
-def judge(limits: Iterable[Limit], sums: Sums, midnights: Sequence[int]) -> list[Judged]:
-    """Every limit against every series that it is for. `midnights`: those of the month in ms, and its end."""
-    found: list[Judged] = []
+def judge(
+    limits: Iterable[Limit], sums: Sums, midnights: Sequence[int], kinds: Mapping[str, str]
+) -> list[Judged]:
+    """Every limit against every series that it is for. `midnights`: those of the month in ms, and its end;
+    `kinds`: the water or air that each sensor is in. A sensor that is no longer there was in the usual one.
+    """
+    return [
+        _judged(limit, series, sums.span.from_ms, midnights)
+        for limit in limits
+        for series in sums.series.values()
+        if _measures(series, limit) and _is_in(series, limit, kinds)
+    ]
+
+
+def unfit(limits: Iterable[Limit], sums: Sums, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The limits on what is measured here, but in another kind of water or air: their ids and kinds."""
+    found = []
     for limit in limits:
-        for series in sums.series.values():
-            same = (series.quantity, series.unit) == (limit.quantity, limit.unit)
-            if same and limit.sensor in ("", series.sensor):
-                found += [_judged(limit, series, sums.span.from_ms, midnights)]
+        measuring = [series for series in sums.series.values() if _measures(series, limit)]
+        if measuring and not any(_is_in(series, limit, kinds) for series in measuring):
+            found.append((limit.id, limit.kind))
     return found
+
+
+def _measures(series: Series, limit: Limit) -> bool:
+    same = (series.quantity, series.unit) == (limit.quantity, limit.unit)
+    return same and limit.sensor in ("", series.sensor)
+
+
+def _is_in(series: Series, limit: Limit, kinds: Mapping[str, str]) -> bool:
+    return fits(limit.kind, kinds.get(series.sensor, usual(series.medium)))
 
 
 def windows(over_s: float, steps: int, from_ms: int, midnights: Sequence[int]) -> list[tuple[int, int]]:
@@ -110,13 +141,8 @@ def windows(over_s: float, steps: int, from_ms: int, midnights: Sequence[int]) -
 def _judged(limit: Limit, series: Series, from_ms: int, midnights: Sequence[int]) -> Judged:
     count, beyond, beyond_ms = 0, 0, 0
     worst, worst_ms, side, bound, excess = None, 0, "", limit.above, -float("inf")
-    for begin, end in windows(limit.over_s, series.steps, from_ms, midnights):
-        measured = sum(1 for n in series.used[begin:end] if n)
-        if end <= begin or measured < COMPLETE * (end - begin):
-            continue
-        mean = series.mean(begin, end)
-        if mean is None:
-            continue
+    values = _nowcasts if limit.nowcast else _means
+    for begin, end, mean in values(limit, series, from_ms, midnights):
         count += 1
         over = mean - limit.above if limit.above is not None else -float("inf")
         under = limit.below - mean if limit.below is not None else -float("inf")
@@ -128,6 +154,33 @@ def _judged(limit: Limit, series: Series, from_ms: int, midnights: Sequence[int]
             excess, worst, worst_ms = more, mean, from_ms + begin * STEP_MS
             side, bound = ("above", limit.above) if over >= under else ("below", limit.below)
     return Judged(limit, series, count, beyond, beyond_ms, worst, worst_ms, side, bound)
+
+
+def _means(
+    limit: Limit, series: Series, from_ms: int, midnights: Sequence[int]
+) -> Iterator[tuple[int, int, float]]:
+    """The windows that count, and their means."""
+    for begin, end in windows(limit.over_s, series.steps, from_ms, midnights):
+        measured = sum(1 for n in series.used[begin:end] if n)
+        if end > begin and measured >= COMPLETE * (end - begin):
+            mean = series.mean(begin, end)
+            if mean is not None:
+                yield begin, end, mean
+
+
+def _nowcasts(
+    limit: Limit, series: Series, from_ms: int, midnights: Sequence[int]
+) -> Iterator[tuple[int, int, float]]:
+    """The hours that count, and their NowCasts."""
+    hour = round(3_600_000 / STEP_MS)
+    known = {b // hour: m for b, _, m in _means(replace(limit, over_s=3600.0), series, from_ms, midnights)}
+    for number in known:
+        ago = {i: known[number - i] for i in range(air_quality.HOURS) if number - i in known}
+        value = air_quality.nowcast(ago)
+        if value is not None:
+            if limit.quantity in air_quality.PARTICLES:
+                value = air_quality.cut(limit.quantity, value)
+            yield number * hour, (number + 1) * hour, value
 
 
 def verdict(sums: Sums, judged: Sequence[Judged], found: Story, *, broken: bool) -> Verdict:

@@ -46,7 +46,7 @@ def test_every_rule_has_a_source_a_date_and_a_certainty(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_what_is_printed_can_be_pasted(tmp_path: Path, name: str) -> None:
-    text = snippet(ruleset(name), "dust1", AIR)
+    text = snippet(ruleset(name), "dust1", AIR, "outdoor air")
     file = tmp_path / "station.toml"
     file.write_text(HEAD + text, encoding="utf-8")
     rules = watch(config.load(file, environment={})).rules
@@ -76,11 +76,11 @@ def test_the_limits_themselves() -> None:
 
 
 def test_nothing_for_a_sensor_that_measures_nothing_of_it() -> None:
-    assert snippet(ruleset("us-aqi-2024"), "ph1", {"ph": "pH"}) == ""
-    assert snippet(ruleset("us-aqi-2024"), "dust1", {"pm2_5": "mg/m3"}) == ""
+    assert snippet(ruleset("us-aqi-2024"), "ph1", {"ph": "pH"}, "surface water") == ""
+    assert snippet(ruleset("us-aqi-2024"), "dust1", {"pm2_5": "mg/m3"}, "outdoor air") == ""
 
 
 def test_the_unverified_say_so() -> None:
-    text = snippet(ruleset("kyrgyzstan"), "ph1", {"ph": "pH"})
+    text = snippet(ruleset("kyrgyzstan"), "ph1", {"ph": "pH"}, "surface water")
     assert "UNVERIFIED: confirm this limit" in text
     assert text.count("[[rule]]") == 1

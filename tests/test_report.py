@@ -276,11 +276,11 @@ def test_windows_begin_anew_at_midnight_and_need_three_quarters() -> None:
     for step in range(150, 258):  # 108 of 144 are
         series.take(step, (50.0,), (50.0,))
     sums = month_sums(series)
-    [one] = judge([Limit("x", "pm10", "ug/m3", 86_400, 45, None, True)], sums, midnights)
+    [one] = judge([Limit("x", "pm10", "ug/m3", 86_400, 45, None, True)], sums, midnights, {})
     assert (one.windows, one.beyond, one.worst, one.beyond_ms) == (1, 1, 50.0, 24 * 3_600_000)
-    [below] = judge([Limit("x", "pm10", "ug/m3", 86_400, None, 45, True)], sums, midnights)
+    [below] = judge([Limit("x", "pm10", "ug/m3", 86_400, None, 45, True)], sums, midnights, {})
     assert (below.windows, below.beyond) == (1, 0)
-    assert judge([Limit("x", "pm10", "mg/m3", 86_400, 45, None, True)], sums, midnights) == []
+    assert judge([Limit("x", "pm10", "mg/m3", 86_400, 45, None, True)], sums, midnights, {}) == []
 
 
 def month_sums(series: Series) -> Any:
