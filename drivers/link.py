@@ -92,6 +92,8 @@ class Link:
         """The longest time a frame took to come since somebody set this to 0, counted as `within_s` is."""
         self.opened_at_s = 0.0
         """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
+        self.tap: Callable[[bool, bytes], object] | None = None
+        """Is shown everything that is sent (True) and everything that comes; must not raise."""
         self._serial: serial.Serial | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -294,6 +296,8 @@ class Link:
         return self._socket.fileno()
 
     async def _write(self, data: bytes) -> None:
+        if self.tap is not None:
+            self.tap(True, data)
         view = memoryview(data)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + 1.0 + len(data) * self.line.char_s
@@ -341,6 +345,8 @@ class Link:
             return
         if self._loop is not None:
             self._quiet_at_s = self._loop.time()
+        if self.tap is not None:
+            self.tap(False, got)
         self._received += len(got)
         self._buffer += got
         if len(self._buffer) > BUFFER_LIMIT:

@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _station(read)
     read.add_argument("sensor", metavar="SENSOR", help="the sensor's id in station.toml")
     read.add_argument("--watch", action="store_true", help="go on at the sensor's rate until Ctrl-C")
-    read.add_argument("--frames", action="store_true", help="show the bytes of the answers")
+    read.add_argument("--frames", action="store_true", help="show the bytes on the wire")
     read.set_defaults(do=_read)
 
     doctor = verbs.add_parser(

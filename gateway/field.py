@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from drivers.base import InstrumentError, NotReady, PortLost, Quantity
 from drivers.link import Line, Link
 from gateway import config
+from gateway.capture_frames import Frames
+from gateway.clock import Clock
 from gateway.errors import ConfigError, NotRunning
 from gateway.live import Lines, Shot, Table, shot, through_service
 
@@ -19,6 +22,8 @@ Say = Callable[[str], object]
 READY_WITHIN_S = 120.0
 """A single reading waits this long at most for an instrument that warms up."""
 PAUSE_S = 1.0
+FRAMES_SHOWN = 40
+"""Frames of one reading."""
 
 
 async def read(
@@ -37,6 +42,9 @@ async def read(
     due_s = loop.time()
     code = 1
     screen = Table(frames=frames) if watch and terminal else Lines(say, frames=frames)
+    seen: deque[str] = deque(maxlen=FRAMES_SHOWN)
+    wire_frames = Frames(wire.id, link, Clock(station.clock.source).stamp, seen.append)
+    link.tap = wire_frames if frames else None
     try:
         while True:
             try:
@@ -58,12 +66,16 @@ async def read(
                     await asyncio.sleep(PAUSE_S)
                     continue
             except InstrumentError as e:
-                screen.show(Shot(sensor.id, trouble=f"{type(e).__name__}: {e}"))
+                wire_frames.flush()
+                screen.show(Shot(sensor.id, trouble=f"{type(e).__name__}: {e}", frame="\n".join(seen)))
+                seen.clear()
                 if not watch:
                     return 1
             else:
                 code = 0
-                screen.show(shot(sensor.id, measurement, quantities))
+                wire_frames.flush()
+                screen.show(shot(sensor.id, measurement, quantities, "\n".join(seen)))
+                seen.clear()
                 if not watch:
                     return 0
             due_s += sensor.every_s

@@ -86,13 +86,13 @@ async def through_service(
             yield Shot(sensor, values, str(answer.get("frame", "")))
 
 
-def shot(sensor: str, measurement: Measurement, quantities: Mapping[str, Quantity]) -> Shot:
-    """A measurement that was taken here."""
+def shot(sensor: str, measurement: Measurement, quantities: Mapping[str, Quantity], frame: str = "") -> Shot:
+    """A measurement that was taken here; `frame`: what went over the wire for it."""
     values = {
         name: (_number(name, value, quantities), quantities[name].unit, "")
         for name, value in measurement.values.items()
     }
-    return Shot(sensor, values, measurement.frame.hex(" "), notes="; ".join(measurement.notes))
+    return Shot(sensor, values, frame or measurement.frame.hex(" "), notes="; ".join(measurement.notes))
 
 
 class Lines:
@@ -104,6 +104,7 @@ class Lines:
     def show(self, new: Shot) -> None:
         if new.trouble:
             self._say(f"{new.sensor}: {new.trouble}")
+            self._show_frame(new)
             return
         parts = [
             f"{name} {text} {unit}" + (f" ({why})" if why else "")
@@ -111,8 +112,11 @@ class Lines:
         ]
         notes = f"  ({new.notes})" if new.notes else ""
         self._say(f"{new.sensor}: {', '.join(parts)}{notes}")
-        if self._frames:
-            self._say(f"  {new.frame}")
+        self._show_frame(new)
+
+    def _show_frame(self, new: Shot) -> None:
+        for line in new.frame.splitlines() if self._frames else ():
+            self._say(f"  {line}")
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -151,7 +155,7 @@ class Table:
             table.add_row(*(Text(cell) for cell in (name, text, unit, why, before)))
         below = [f"! {newest.trouble}"] if newest.trouble else []
         below += [newest.notes] if newest.notes else []
-        below += [good.frame] if self._frames else []
+        below += [newest.frame or good.frame] if self._frames else []
         return Group(table, *(Text(line) for line in below))
 
 

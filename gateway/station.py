@@ -26,6 +26,7 @@ from gateway.alarms_verb import alarms
 from gateway.calibrate import Desk, Place
 from gateway.calibration_fold import CalibrationFold
 from gateway.calibration_setup import configured, wants
+from gateway.capture import Capture
 from gateway.clock import Clock
 from gateway.clock_modem import UNCERTAINTY_MS
 from gateway.config_apart import Reading
@@ -121,7 +122,7 @@ class Station:
         self.followers: dict[str, Follower] = {}
         self.live = live_view(wanted, self.journal)
         self.desk = self._desk()
-        self.scans = Scans(self)
+        self.scans, self.capture = Scans(self), Capture(self)
         self.reread = Reread(self, self.clock.stamp)
         self.verbs: dict[str, Verb] = {
             **self.desk.verbs(),
@@ -184,6 +185,7 @@ class Station:
                 own = OwnWatch(self.journal, self.config.data, self.clock.stamp)
                 others.append(start("own", own.run))
             others += [start("reread", self.reread.run), start("scan", self.scans.run)]
+            others += [start("capture", self.capture.run)]
             others += [start("control", ControlDoor(self.config.data, self.verbs).run)]
             others += [start(part, run) for part, run in (self.sms.tasks if self.sms else {}).items()]
             if self.live is not None:

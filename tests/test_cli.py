@@ -63,12 +63,13 @@ def test_read_takes_one_reading_with_its_frame(tmp_path: Path) -> None:
     with site(tmp_path, None, None) as place:
         done = suuaba("read", place.file, "ph1", "--frames")
         assert done.returncode == 0, done.stderr
-        first, frame = done.stdout.splitlines()
+        first, *frames = done.stdout.splitlines()
         assert first.startswith("ph1: ph ")
         assert " pH" in first
         given = {q: v for (name, q, v) in place.given() if name == "ph1"}
         assert f"ph {given['ph']:.2f}" in first
-        assert bytes.fromhex(frame.strip())
+        assert [frame.split()[2] for frame in frames[:2]] == [">", "<"]
+        assert all("CRC good" in frame and frame.split()[1] == "river" for frame in frames)
 
 
 def test_read_of_an_unknown_sensor_names_those_there_are(tmp_path: Path) -> None:

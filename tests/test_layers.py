@@ -37,6 +37,7 @@ ROWS = (  # of the gateway, from the ground up; a name stands for name_anything 
     ),
     (
         "station",
+        "capture",
         "evidence",
         "export",
         "verify",

@@ -34,6 +34,7 @@ VIEWS = (
     "visits",
     "scan",
     "doctor",
+    "capture",
     "sinks",
     "gaps",
     "log",

@@ -1,5 +1,5 @@
-"""The scan on the page, with a real station: who may, which ports, how it gets on, what is left, and that
-the station's own buses live on afterwards.
+"""Scan and capture on the page, with a real station: who may, which ports, how it gets on, what is left,
+and that the station's own buses live on afterwards.
 """
 
 from __future__ import annotations
@@ -198,3 +198,28 @@ def test_findings_are_told_in_the_language_that_is_asked_for(
     refused = technician.get("/api/scan/station.toml")
     assert refused.status == 409
     assert "no scan has found" in refused.json["hint"]
+
+
+def test_frames_are_captured_by_who_signed_in_and_taken_along(
+    place: StationWithPage, technician: Client
+) -> None:
+    stranger = place.client()
+    assert stranger.post("/api/capture", {"bus": "river", "minutes": 1}).status == 401
+    assert stranger.get("/api/capture/frames.txt", X_Forwarded_For="203.0.113.7").status == 401
+    assert technician.get("/api/capture/frames.txt").status == 404
+    assert technician.post("/api/capture", {"bus": "modem", "minutes": 1}).status == 409
+    assert technician.post("/api/capture", {"bus": "river", "minutes": 61}).status == 400
+    assert technician.post("/api/capture", {"bus": "river", "minutes": 1}).json["under_way"]
+    place.until(lambda: technician.get("/api/capture").json["lines"] >= 6)
+    assert technician.post("/api/capture/stop").status == 200
+    place.until(lambda: not technician.get("/api/capture").json["under_way"])
+    answer = technician.get("/api/capture/frames.txt")
+    assert 'filename="frames-kanysh-kyia-1-river.txt"' in answer.headers["Content-Disposition"]
+    lines = answer.body.decode().splitlines()
+    assert sum(" river > " in line for line in lines) >= 2
+    assert sum(" river < " in line for line in lines) >= 2
+
+    def states() -> set[str]:
+        return {e["detail"]["state"] for e in technician.get("/api/events?what=capture").json["events"]}
+
+    place.until(lambda: states() == {"begun", "ended"})

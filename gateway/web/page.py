@@ -18,7 +18,21 @@ from aiohttp import web
 
 from gateway.journal_history import History
 from gateway.model import Reading, Stamp
-from gateway.web import alarms, assets, charts, entry, guard, health, now, scan, state, stream, verbs, visit
+from gateway.web import (
+    alarms,
+    assets,
+    capture,
+    charts,
+    entry,
+    guard,
+    health,
+    now,
+    scan,
+    state,
+    stream,
+    verbs,
+    visit,
+)
 from gateway.web.endpoint import BODY_LIMIT, Ask, Bad, Endpoint, checked_body, checked_query, reply
 from gateway.web.sessions import Password, Sessions, Tries
 
@@ -29,7 +43,8 @@ log = logging.getLogger(__name__)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *now.ENDPOINTS, *charts.ENDPOINTS, *stream.ENDPOINTS, *alarms.ENDPOINTS, *state.ENDPOINTS,
-    *verbs.ENDPOINTS, *visit.ENDPOINTS, *scan.ENDPOINTS, *entry.ENDPOINTS, *health.ENDPOINTS,
+    *verbs.ENDPOINTS, *visit.ENDPOINTS, *scan.ENDPOINTS, *capture.ENDPOINTS,
+    *entry.ENDPOINTS, *health.ENDPOINTS,
 )  # fmt: skip
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ROLL_EVERY_S = 1800.0

@@ -9,6 +9,7 @@ export const VIEWS = [
   { id: "visits", face: "technician", load: () => import("./visits.js") },
   { id: "scan", face: "technician", load: () => import("./scan.js") },
   { id: "doctor", face: "technician", load: () => import("./doctor.js") },
+  { id: "capture", face: "technician", load: () => import("./capture.js") },
   { id: "sinks", face: "technician", load: () => import("./sinks.js") },
   { id: "gaps", face: "technician", load: () => import("./gaps.js") },
   { id: "log", face: "technician", load: () => import("./log.js") },
