@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from gateway.collector_account import BLOCK, Account, total
+from gateway.collector_again import Asking, ask
 from gateway.collector_inbox import Broker, Inbox, Message
 from gateway.collector_points import Points, Poison, Taken
 from gateway.config_collector import Wanted, load
@@ -60,6 +61,8 @@ class Counts(msgspec.Struct):
     writes: int = 0
     failures: int = 0
     too_old: int = 0
+    asked: int = 0
+    """Times a station was asked to send something once more."""
 
 
 class Collector:
@@ -73,11 +76,13 @@ class Collector:
         node: str,
         data: Path,
         now_ms: Callable[[], int],
+        again_s: float = 600.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.inbox = inbox
         self.account = Account(node)
         self.points = Points()
+        self.asking = Asking(again_s * 1000)
         self.counts = Counts()
         self.trouble = ""
         """Why the database does not take what it is given; empty: it does."""
@@ -113,6 +118,9 @@ class Collector:
                 await asyncio.sleep(0)  # the page, and the watchdog, want to live too
                 started_s = time.monotonic()
         self.counts.messages += len(messages)
+        for _, one in taken:
+            if one.kind == "again":
+                self.asking.heard(one.station, now_ms)
         records = [(message, one) for message, one in taken if one.lines]
         for _, one in records:
             if not self.account.add(one.station, one.seq, now_ms):
@@ -295,7 +303,10 @@ def make(wanted: Wanted, now_ms: Callable[[], int]) -> Collector:
         int(mqtt.session_s),
         mqtt.window,
     )
-    return Collector(Inbox(broker), door(wanted), node=wanted.name, data=wanted.data, now_ms=now_ms)
+    again_s = wanted.again_s or 0.0
+    return Collector(
+        Inbox(broker), door(wanted), node=wanted.name, data=wanted.data, now_ms=now_ms, again_s=again_s
+    )
 
 
 async def run(file: Path) -> int:
@@ -313,6 +324,9 @@ async def run(file: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(supervise("collect", collector.run), name="collect")]
+    if (again_s := wanted.again_s) is not None:
+        asking = supervise("again", lambda: ask(collector, again_s, system_ms))
+        tasks.append(asyncio.create_task(asking, name="again"))
     tasks.append(asyncio.create_task(_tell(collector, notify), name="notify"))
     if wanted.web is not None:
         from gateway.collector_page import serve

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -104,10 +105,13 @@ class Seen:
     def holes(self, limit: int = 1000) -> list[tuple[int, int]]:
         """The stretches of numbers that are not there, from the lowest to the highest; at most `limit`."""
         ends = self.ends()
-        if ends is None:
-            return []
+        return [] if ends is None else self.absent(*ends, limit)
+
+    def absent(self, first: int, last: int, limit: int) -> list[tuple[int, int]]:
+        """The same from `first` to `last`."""
         found: list[tuple[int, int]] = []
-        seq, last = ends
+        known = sorted(number for number, block in self.blocks.items() if block.bits)
+        seq = first
         while seq <= last and len(found) < limit:
             number, bit = divmod(seq, BLOCK)
             block = self.blocks.get(number)
@@ -115,7 +119,12 @@ class Seen:
             if rest & 1:
                 seq += (~rest & (rest + 1)).bit_length() - 1  # over the run of ones
                 continue
-            ahead = (rest & -rest).bit_length() - 1 if rest else BLOCK - bit
+            if rest:
+                ahead = (rest & -rest).bit_length() - 1
+            else:  # to the next block that has any: whoever makes up numbers must not keep us counting
+                at = bisect_right(known, number)
+                ahead = (known[at] * BLOCK if at < len(known) else last + 1) - seq
+            ahead = min(ahead, last - seq + 1)
             if found and found[-1][1] == seq - 1:
                 found[-1] = (found[-1][0], seq + ahead - 1)
             else:

@@ -2,6 +2,7 @@
 
     $share/collectors/suuaba/1/#     every message to one of the collectors of the group
     suuaba/1/+/status                retained, to each of them: who is there
+    suuaba/1/+/again                 to each of them: what another has asked a station for
 
 The session outlives the connection, so what is not acknowledged comes again, here or, if this collector stays
 away for longer than its session lives, never: the broker then drops what it kept for it. Acknowledgements go
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S = 30
 AGAIN_S, AGAIN_CEILING_S = 1, 60
 TOPICS = "suuaba/1/#"
-STATUS = "suuaba/1/+/status"
+STATUS, AGAIN = "suuaba/1/+/status", "suuaba/1/+/again"
 MESSAGE_LIMIT = 128 * 1024
 """Bytes of a message (Maximum Packet Size, 3.1.2.11.4): a station's own limit is half of it. The broker
 throws away what is larger, so `window` bounds the memory.
@@ -142,6 +143,15 @@ class Inbox:
             if message.number and message.connection == self._connection:
                 self._client.ack(message.number, 1)
 
+    @property
+    def busy(self) -> bool:
+        """Whether messages wait here to be taken."""
+        return bool(self._waiting or self._held)
+
+    def ask(self, station: str, payload: bytes) -> None:
+        """Ask a station to send something once more. A request that is lost is made again, later."""
+        self._client.publish(f"suuaba/1/{station}/again", payload, qos=0)
+
     async def close(self) -> None:
         """Disconnect; the session stays, and with it what is not acknowledged."""
         self._client.disconnect()
@@ -184,7 +194,11 @@ class Inbox:
         self._known = True
         at_least_once = SubscribeOptions(qos=1)
         error, _ = client.subscribe(
-            [(f"$share/{self.broker.group}/{TOPICS}", at_least_once), (STATUS, at_least_once)]
+            [
+                (f"$share/{self.broker.group}/{TOPICS}", at_least_once),
+                (STATUS, at_least_once),
+                (AGAIN, at_least_once),
+            ]
         )
         if error is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._down(f"{self.broker.url}: the subscription could not be sent")

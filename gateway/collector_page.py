@@ -83,6 +83,7 @@ class Page:
             ("poison", "Messages set aside because they can never be written.", counts.poison),
             ("writes", "Writes that the database confirmed.", counts.writes),
             ("failures", "Writes that failed and were tried again.", counts.failures),
+            ("asked", "Times a station was asked to send something once more.", counts.asked),
             ("sessions_lost", "Times the broker had forgotten this collector.", inbox.sessions_lost),
         ):
             lines += _metric(f"suuaba_collect_{name}_total", "counter", what, number)

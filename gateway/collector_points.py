@@ -111,6 +111,10 @@ class Points:
         standing.heard_ms = self._now_ms = now_ms
         try:
             match kind:
+                case "again" | "doctor":
+                    return Taken(
+                        station, kind
+                    )  # a collector's request, a station's own test: nothing to keep
                 case "reading":
                     return self._reading(station, name, payload)
                 case "average":
@@ -265,6 +269,7 @@ _EVENT = msgspec.json.Decoder(EventMessage)
 _ALARM = msgspec.json.Decoder(AlarmMessage)
 _STATUS = msgspec.json.Decoder(StatusMessage)
 _NAMED = {"reading": True, "average": True, "event": False, "alarm": True, "status": False}
+_NAMED |= {"again": False, "doctor": False}
 
 
 def _topic(topic: str) -> tuple[str, str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from gateway import config_words as words
 from gateway.config_lines import from_pydantic, mean
@@ -19,6 +19,13 @@ from gateway.config_words import Place, Secret
 from gateway.errors import ConfigError
 
 EXAMPLE = "deploy/collector.example.toml"
+
+
+_AGAIN = words.within("1 s", "1 d")
+
+
+def _again(given: Any) -> Any:
+    return None if given == "never" else cast("Callable[[Any], float]", _AGAIN.func)(given)
 
 
 class General(Part):
@@ -31,6 +38,8 @@ class General(Part):
     """Where what can never be written is set aside."""
     offline_s: Annotated[float, words.within("10 s", "30 d")] = Field(600.0, alias="offline_after")
     """A station from which nothing came for so long counts as away."""
+    again_s: Annotated[float | None, BeforeValidator(_again)] = Field(600.0, alias="again")
+    """A station is asked once more for what is missing for so long; None: never."""
 
 
 class Mqtt(Part):
@@ -57,6 +66,7 @@ class Wanted:
     group: str
     data: Path
     offline_s: float
+    again_s: float | None
     mqtt: Mqtt
     influxdb: Database
     web: Web | None
@@ -98,6 +108,7 @@ def load(path: Path, *, environment: Mapping[str, str] | None = None) -> Wanted:
         group=general.group,
         data=data_folder(general.data, folder, place.environment, "suuaba-collect"),
         offline_s=general.offline_s,
+        again_s=general.again_s,
         mqtt=mqtt,
         influxdb=influxdb,
         web=cast(Web | None, parts.get("web")),

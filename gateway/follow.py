@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Sequence
 from gateway.backfill import Pace, Stretches, end, is_young, live_edge
 from gateway.budget import Budget
 from gateway.dating_release import LOOK_S, Release
-from gateway.errors import Refused, Unreachable
+from gateway.errors import Unreachable
+from gateway.follow_again import Again, Errand
 from gateway.follow_lane import Batch, Journal, Lane, Run
 from gateway.follow_outage import Outage
 from gateway.follow_sink import Progress as Progress
@@ -63,6 +64,7 @@ class Follower:
         self._live = Lane(journal, name, 0)
         self._history = Stretches(journal, name)
         self._pace = Pace(sink.history_per_s, sink.batch_records)
+        self._again: Again = getattr(sink, "again", None) or Again()  # not every far side can ask
         self._settled: set[int] = set()  # done before their batch was, and not to go again
         self._withheld = Withheld(journal, name, stamp)
         self._outage = Outage(journal, name, sink, self._progress, stamp, random)
@@ -103,6 +105,7 @@ class Follower:
                 try:
                     await self._round()
                 except Unreachable as e:
+                    self._again.drop()
                     flying = self._live.flying or any(lane.flying for lane in self._history.lanes)
                     backlog = self.progress.backlog
                     await self._outage.pause(self._outage.went_down(e, backlog, of_a_batch=bool(flying)))
@@ -132,7 +135,7 @@ class Follower:
         """
         loop = asyncio.get_running_loop()
         await self._let_go_of_the_past()
-        live, history = self._live, self._history.first
+        live, history = self._live, self._history.first or self._owed_again()
         # While a batch waits for the far side, that batch is the probe: a beat must not make it look well.
         probing = self._outage.of_a_batch and (live.flying or history)
         every_s = self._beat_every_s()
@@ -183,6 +186,12 @@ class Follower:
         self._live.jump(edge)
         log.info("%s: %d records are history now", self.name, edge - live.done_seq)
 
+    def _owed_again(self) -> Lane | None:
+        """What the far side asked for once more; nothing of it while bytes are short."""
+        if self.budget is not None and self.budget.level:
+            self._again.drop()
+        return self._again.errand(self._journal, self.name, self._live.done_seq, self._stamp)
+
     async def _drain(self, lane: Lane) -> None:
         """Deliver one slice of history."""
         loop = asyncio.get_running_loop()
@@ -226,7 +235,7 @@ class Follower:
         noted = Noted()
         wanted = functools.partial(self._wanted, noted)
         batch = await lane.read(records, self.sink.batch_bytes, wanted, self._take)
-        if batch is not None:
+        if batch is not None and not isinstance(lane, Errand):
             batch.marks = noted.marks
         return batch
 
@@ -256,28 +265,21 @@ class Follower:
     def _start(self, lane: Lane, batch: Batch) -> asyncio.Task[None]:
         if batch.task is None:
             name = f"sink.{lane.name}.{batch.last_seq}"
-            batch.task = asyncio.create_task(self._place(batch, late=lane is not self._live), name=name)
+            batch.task = asyncio.create_task(
+                batch.place(
+                    functools.partial(self.sink.deliver, late=lane is not self._live),
+                    functools.partial(self._count, lane),
+                    self._set_aside,
+                ),
+                name=name,
+            )
         return batch.task
 
-    async def _place(self, batch: Batch, *, late: bool) -> None:
-        """Deliver the batch, halving what is refused. Raises Unreachable; the rest then stays in `parts`."""
-        while batch.parts:
-            part = batch.parts[-1]
-            try:
-                await self.sink.deliver(part, late=late)
-            except Refused as e:
-                batch.parts.pop()
-                taken = min(max(e.accepted, 0), len(part) - 1)  # at least one record is at fault
-                self._progress.delivered += taken
-                part = part[taken:]
-                if len(part) == 1:
-                    self._set_aside(part[0], str(e))
-                else:
-                    half = len(part) // 2
-                    batch.parts += [part[half:], part[:half]]
-            else:
-                batch.parts.pop()
-                self._progress.delivered += len(part)
+    def _count(self, lane: Lane, delivered: int) -> None:
+        if isinstance(lane, Errand):
+            lane.records += delivered
+        else:
+            self._progress.delivered += delivered
 
     def _set_aside(self, record: Record, reason: str) -> None:
         self._progress.refused += 1
@@ -345,7 +347,7 @@ class Follower:
         return isinstance(body, Event) and body.what == "refused" and body.detail.get("sink") == self.name
 
     async def _wind_down(self) -> None:
-        lanes = [self._live, *self._history.lanes]
+        lanes = [self._live, *self._history.lanes, *([self._again.now] if self._again.now else [])]
         tasks = [batch.task for lane in lanes for batch in lane.flying if batch.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=GRACE_S)

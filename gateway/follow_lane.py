@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.errors import Refused
 from gateway.model import Average, Body, Reading, Record
 
 READ_RECORDS = 1000
@@ -60,6 +61,31 @@ class Batch:
     """All that it began with."""
     marks: list[Run | None] = field(default_factory=list)
     """What was held back while it was read, and None where a reading went out."""
+
+    async def place(
+        self,
+        deliver: Callable[[list[Record]], Awaitable[None]],
+        delivered: Callable[[int], None],
+        set_aside: Callable[[Record, str], None],
+    ) -> None:
+        """Hand it over, halving what is refused. Raises Unreachable; the rest then stays in `parts`."""
+        while self.parts:
+            part = self.parts[-1]
+            try:
+                await deliver(part)
+            except Refused as e:
+                self.parts.pop()
+                taken = min(max(e.accepted, 0), len(part) - 1)  # at least one record is at fault
+                delivered(taken)
+                part = part[taken:]
+                if len(part) == 1:
+                    set_aside(part[0], str(e))
+                else:
+                    half = len(part) // 2
+                    self.parts += [part[half:], part[:half]]
+            else:
+                self.parts.pop()
+                delivered(len(part))
 
     def settled(self) -> set[int]:
         """What the far side has confirmed or refused of it."""

@@ -6,6 +6,7 @@
     suuaba/1/STATION/event            {"station":…,"seq":…,"time":…,"what":"clock_step","detail":{…}, …}
     suuaba/1/STATION/alarm/RULE       retained: the alarm's present state
     suuaba/1/STATION/backfill/…       reading/SENSOR, average/SENSOR, event: what was held back while offline
+    suuaba/1/STATION/again            to the station: {"numbers":[[18200,18231]]}, to be sent once more
 
 What the messages look like is said in gateway.mqtt_messages. A message may come twice (at least once): its
 `seq` tells. MQTT 5 is tried first and MQTT 3.1.1 where the broker knows no other. With MQTT 5 a broker says
@@ -26,8 +27,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import Refused, Unreachable
+from gateway.follow_again import Again
 from gateway.model import Average, Body, Event, Reading, Record, Stamp
 from gateway.mqtt_messages import (
+    AgainMessage,
     StatusMessage,
     alarm_json,
     average_json,
@@ -55,6 +58,8 @@ KEEPALIVE_S = 30
 ANSWER_S = 15.0
 FIRST_ANSWER_S = 5.0
 """To our very first CONNECT with MQTT 5; a broker that stays silent is then tried with MQTT 3.1.1."""
+UNANSWERED = 3
+"""After so many times we do not ask any more whether we may listen: a broker that forbids it may hang up."""
 PAYLOAD_LIMIT = 64 * 1024
 """A message above is refused here: some brokers hang up on it, and it would hold up everything behind it."""
 
@@ -118,6 +123,8 @@ class MqttSink:
         self._topics: dict[tuple[bool, str], str] = {}
         self._link: MqttLink | None = None
         self._confirmed: set[int] = set()  # of a batch that comes again: these need not go again
+        self.again = Again()
+        self._unanswered = 0  # times the broker hung up before it said that we may listen
         self._remarks: list[tuple[str, dict[str, object]]] = []
         self._carried = Carried()
         self._states: dict[str, int] = {}  # topic → seq of the state that this connection has retained there
@@ -256,12 +263,23 @@ class MqttSink:
         link = self._link = await self._connect()
         try:
             await self._publish_status(link, self._online())
+            if self._unanswered < UNANSWERED:
+                link.listen(f"{self._root}/again", self._asked)
             if self._discovery is not None:
                 await self._discover(link, self._discovery)
         except Unreachable:
             self._drop()
             raise
         return link
+
+    def _asked(self, payload: bytes) -> None:
+        try:
+            numbers = _AGAIN.decode(payload[:PAYLOAD_LIMIT]).numbers
+        except (msgspec.DecodeError, RecursionError) as e:
+            log.debug("mqtt: asked for what makes no sense: %s", e)
+            return
+        if self.again.hear(numbers, asyncio.get_running_loop().time()):
+            log.info("mqtt: asked to send once more: %s", numbers[:8])
 
     async def _discover(self, link: MqttLink, discovery: Discovery) -> None:
         """Tell Home Assistant. A broker that does not let us is no reason to stop. Raises Unreachable."""
@@ -336,4 +354,8 @@ class MqttSink:
     def _drop(self) -> None:
         link, self._link = self._link, None
         if link is not None:
+            self._unanswered = self._unanswered + 1 if link.unanswered else 0
             link.drop()
+
+
+_AGAIN = msgspec.json.Decoder(AgainMessage)

@@ -24,13 +24,13 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import ConnectFlags, DisconnectFlags
+from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -121,6 +121,8 @@ class MqttLink(aiomqtt.Client):
         self._answers = Answers()
         self._wake: asyncio.Future[None] | None = None
         self._wake_at = 0
+        self._heard: Callable[[bytes], None] | None = None
+        self._listening: int | None = None
         self._abandoned = False
         self._thread = threading.get_ident()
         self._carried = carried
@@ -178,6 +180,16 @@ class MqttLink(aiomqtt.Client):
     @property
     def answers(self) -> Answers:
         return self._answers
+
+    def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
+        """Ask the broker for a topic; what comes is given to `heard`. Does not wait for its answer."""
+        self._heard = heard
+        self._listening = self._client.subscribe(topic, 1)[1]
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the broker has not said yet that we may listen; some hang up instead."""
+        return self._listening is not None
 
     async def close(self, within_s: float) -> None:
         """Disconnect in order, so that no last will is published, if the broker lets us. Never raises."""
@@ -286,6 +298,25 @@ class MqttLink(aiomqtt.Client):
             self._answers.refused[seq] = str(reason_code)
         if self._wake is not None and len(self._waiting) <= self._wake_at and not self._wake.done():
             self._wake.set_result(None)
+
+    def _on_subscribe(
+        self,
+        client: Paho,
+        userdata: Any,
+        mid: int,
+        reason_codes: list[ReasonCode],
+        properties: Properties | None = None,
+    ) -> None:
+        if mid == self._listening:
+            self._listening = None
+        else:
+            super()._on_subscribe(client, userdata, mid, reason_codes, properties)
+
+    def _on_message(self, client: Paho, userdata: Any, message: MQTTMessage) -> None:
+        if self._heard is not None:
+            self._heard(bytes(message.payload))
+        else:
+            super()._on_message(client, userdata, message)
 
     def _on_socket_open(self, client: Paho, userdata: Any, sock: Any) -> None:
         if self._abandoned:

@@ -143,12 +143,26 @@ class StatusMessage(msgspec.Struct, omit_defaults=True):
     health: dict[str, Any] = {}
 
 
+class AgainMessage(msgspec.Struct):
+    """To a station, on suuaba/1/STATION/again: send these once more, as far as the journal has them.
+
+    From the centre, when what a broker had acknowledged did not come. At most 8 stretches and 10,000 numbers
+    count, and one request a minute.
+    """
+
+    numbers: Annotated[
+        list[tuple[Seq, Seq]],
+        msgspec.Meta(max_length=1000, description="first and last number of each stretch"),
+    ]
+
+
 MESSAGES: dict[str, type[msgspec.Struct]] = {
     "reading": ReadingMessage,
     "average": AverageMessage,
     "event": EventMessage,
     "alarm": AlarmMessage,
     "status": StatusMessage,
+    "again": AgainMessage,
 }
 
 

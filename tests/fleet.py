@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -63,7 +64,10 @@ def status(station: str, records: int) -> tuple[str, bytes]:
 class Fleet:
     """Publishes from a client of its own, in its own thread; `wait` until the broker has taken everything."""
 
-    def __init__(self, port: int, name: str = "fleet") -> None:
+    def __init__(
+        self, port: int, name: str = "fleet", again: Callable[[str, int], tuple[str, bytes]] | None = None
+    ) -> None:
+        """`again` gives a station's record with that number: what is asked for is sent once more."""
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5, reconnect_on_failure=True
         )
@@ -73,6 +77,11 @@ class Fleet:
         self._taken = threading.Condition()
         self._owed = 0
         self._client.on_publish = self._on_publish
+        self.asked: list[tuple[str, list[list[int]]]] = []
+        self._again = again
+        if again is not None:
+            self._client.on_connect = lambda client, *_: client.subscribe("suuaba/1/+/again", 1)
+            self._client.on_message = self._on_message
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
@@ -91,6 +100,15 @@ class Fleet:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        station, numbers = message.topic.split("/")[2], json.loads(message.payload)["numbers"]
+        self.asked.append((station, numbers))
+        assert self._again is not None
+        for first, last in numbers:
+            for seq in range(first, last + 1):
+                topic, payload = self._again(station, seq)
+                self.publish(topic.replace(f"{station}/", f"{station}/backfill/"), payload)
 
     def _on_publish(self, *_: Any) -> None:
         with self._taken:

@@ -18,9 +18,9 @@ from gateway.collector_points import NAMES_FOR_MS, NAMES_LIMIT, Points, Poison
 from gateway.influx_doors import version1
 from gateway.model import Event, Stamp
 from gateway.mqtt_messages import event_json
+from tests.centre import T0_MS, centre, points
 from tests.fleet import Fleet, average, reading
 from tests.services import InfluxDB, Mosquitto, running, until
-from tests.test_collector import T0_MS, centre, points
 
 TOPIC, PAYLOAD = reading("s", 5, T0_MS)
 GOOD = json.loads(PAYLOAD)

@@ -11,13 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.publish as publish
 import pytest
 
 from gateway.errors import Unreachable
 from gateway.model import Reading, Record, Stamp, Value
 from gateway.mqtt import MqttSink
+from tests.centre import T0_MS, Process
+from tests.memory_journal import MemoryJournal
 from tests.services import InfluxDB, Mosquitto, Subscriber, fetch, free_port, until
-from tests.test_collector import T0_MS, Process
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 AT = Stamp(T0_MS, "b", 5, True)
@@ -148,6 +150,34 @@ def test_a_station_hears_nothing_of_another(broker: Deployed) -> None:
     subscriber.wait("its own", lambda got: got)
     assert [got.topic for got in subscriber.got] == ["suuaba/1/st-b/doctor"]
     subscriber.close()
+
+
+def test_a_collector_may_ask_a_station_and_another_station_may_not(broker: Deployed) -> None:
+    def asks(who: str, number: int) -> None:
+        word = {"st-b": "word-b", "centre-1": "word-c"}[who]
+        payload = f'{{"numbers":[[{number},{number}]]}}'
+        publish.single(
+            "suuaba/1/st-a/again",
+            payload,
+            qos=1,
+            hostname="localhost",
+            port=broker.port,
+            auth={"username": who, "password": word},
+            tls={"ca_certs": str(broker.certificates / "ca.crt")},
+        )
+
+    async def job() -> None:
+        a = sink(broker, "st-a", identity=identity(broker, "st-a"))
+        await a.deliver([record(5)])
+        for number, who in enumerate(("st-b", "centre-1"), start=1):
+            await asyncio.to_thread(asks, who, number)
+        journal = MemoryJournal()
+        while (errand := a.again.errand(journal, "mqtt", 9, lambda: AT)) is None:  # noqa: ASYNC110  no event
+            await asyncio.sleep(0.01)
+        assert errand.numbers == [2, 2]  # the first who was heard
+        await a.close()
+
+    play(job())
 
 
 def test_a_collector_with_a_certificate_collects_and_shows_no_secret(

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.centre import T0_MS, Process
 from tests.fleet import Fleet, reading
 from tests.services import InfluxDB, Mosquitto, until
-from tests.test_collector import T0_MS, Process
 
 STATIONS = 200
 MESSAGES = 20_000

@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.centre import T0_MS, Process
 from tests.fleet import Fleet, average
 from tests.services import InfluxDB, Mosquitto, Server, until
-from tests.test_collector import T0_MS, Process
 
 STATIONS, MINUTES, BURST = 10_000, 1.0, 3
 DATABASE = "stations"
