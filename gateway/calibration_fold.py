@@ -67,6 +67,8 @@ class Kept(msgspec.Struct):
     sensors: dict[str, Known] = {}
     wanting: list[str] = []
     """The sensors that were said to want a calibration."""
+    beside: dict[str, Reading] = {}
+    """The last reading of each sensor that formulas need: a restart must not wait for its next one."""
 
 
 class CalibrationFold:
@@ -78,8 +80,7 @@ class CalibrationFold:
         self._wants = dict(wants)
         self._kept = Kept()
         self._live: dict[str, Live] = {sensor: Live(0, {}) for sensor in wants}
-        self._beside: dict[str, Reading | None] = dict.fromkeys(beside)
-        self._dirty = False
+        self._beside = set(beside)
 
     # ── for the bus, the session, the page ──────────────────────────────────────────────────────────────
 
@@ -99,7 +100,7 @@ class CalibrationFold:
         body = record.body
         if isinstance(body, Reading):
             if body.sensor in self._beside:
-                self._beside[body.sensor] = body
+                self._kept.beside[body.sensor] = body
             return ()
         if isinstance(body, Average) or body.what not in _OURS:
             return ()
@@ -229,10 +230,10 @@ class CalibrationFold:
         sensor, _, quantity = beside.partition(".")
         if not sensor or not quantity:
             return None
-        self._beside.setdefault(sensor, None)
+        self._beside.add(sensor)
 
         def look(at: Stamp) -> float | None:
-            reading = self._beside.get(sensor)
+            reading = self._kept.beside.get(sensor)
             if reading is None or reading.at.boot != at.boot:
                 return None
             if at.mono_ms - reading.at.mono_ms > BESIDE_WITHIN_MS:

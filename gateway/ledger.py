@@ -125,8 +125,8 @@ class GapLedger:
                 over = open_ms >= end_ms and at.utc_ms >= end_ms + GRACE_MS
                 if sensor in gone or over or at.utc_ms >= end_ms + LATEST_MS:
                     told.append(self._tell(sensor, course, hour, at))
-                elif hour < now_hour:
-                    self._due_ms = min(self._due_ms, at.utc_ms + GRACE_MS)
+                elif hour < now_hour:  # no later than it can be: a restart looks at once, and tells the same
+                    self._due_ms = min(self._due_ms, max(end_ms + GRACE_MS, at.utc_ms))
         for sensor in gone:  # it is no longer in station.toml
             if (gap := self._state.courses[sensor].gap) is not None and told:
                 gap.to_ms = at.utc_ms
@@ -359,6 +359,7 @@ class GapLedger:
     def _hour(self, sensor: str, course: Course, number: int, at: Stamp, derived: list[Body]) -> Hour:
         """Begin an hour; few are open at a time."""
         hour = course.hours[number] = Hour()
+        self._due_ms = min(self._due_ms, (number + 1) * HOUR_MS + GRACE_MS)
         while len(course.hours) > OPEN_HOURS:
             oldest = min(n for n in course.hours if n != number)
             derived.append(self._tell(sensor, course, oldest, at))

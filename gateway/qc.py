@@ -101,13 +101,20 @@ class Checks:
         return self._at
 
     def flag(self, quantity: str, value: float, at: Stamp) -> tuple[int, str]:
-        """The flag of one value and why; "" for GOOD and NOT_EVALUATED. In order of time, each value once."""
+        """The flag of one value and why; "" for GOOD and NOT_EVALUATED. In order of time, each value once.
+
+        One that comes late is judged by what needs no memory; those that were there stay neighbours.
+        """
         tests = self._tests.get(quantity)
         if tests is None:
             return _IS_NOT_EVALUATED
-        if at is not self._at:
-            if self._at is not None and at.boot != self._at.boot:
-                self.forget()
+        last = self._at
+        if at is not last:
+            if last is not None:
+                if at.boot != last.boot:
+                    self.forget()
+                elif at.mono_ms < last.mono_ms:
+                    return tests.flag(value, at, late=True)
             self._at = at
         return tests.flag(value, at)
 
@@ -141,7 +148,7 @@ class Kept(msgspec.Struct, array_like=True):
 
 
 class _Flagging(Protocol):
-    def flag(self, value: float, at: Stamp) -> tuple[int, str]: ...
+    def flag(self, value: float, at: Stamp, *, late: bool = False) -> tuple[int, str]: ...
 
 
 class _Test(Protocol):
@@ -166,7 +173,7 @@ class _Ranges:
         self._gross = gross
         self._low, self._high = max(gross[0], usual[0]), min(gross[1], usual[1])
 
-    def flag(self, value: float, at: Stamp) -> tuple[int, str]:
+    def flag(self, value: float, at: Stamp, *, late: bool = False) -> tuple[int, str]:
         if self._low <= value <= self._high:
             return _IS_GOOD
         if value - value != 0.0:
@@ -177,20 +184,21 @@ class _Ranges:
 
 
 class _All:
-    """The ranges, if any, and the tests with a memory: every one sees every number."""
+    """The ranges, if any, and the tests with a memory: every one sees every number, but for the late ones."""
 
-    __slots__ = ("_all", "_ranges", "_tests")
+    __slots__ = ("_all", "_of_late", "_ranges", "_tests")
 
     def __init__(self, ranges: _Ranges | None, tests: list[_Test]) -> None:
         self._ranges = ranges
         self._all = tests
         self._tests = [(test.judge, test.name) for test in tests]
+        self._of_late = [(test.judge, test.name) for test in tests if isinstance(test, Climatology)]
 
-    def flag(self, value: float, at: Stamp) -> tuple[int, str]:
+    def flag(self, value: float, at: Stamp, *, late: bool = False) -> tuple[int, str]:
         if value - value != 0.0:
             return _IS_NO_NUMBER
         level, why = _IS_NOT_EVALUATED if self._ranges is None else self._ranges.flag(value, at)
-        for judge, name in self._tests:
+        for judge, name in self._of_late if late else self._tests:
             found = judge(value, at)
             if found <= _NOT_EVALUATED:
                 if found == _GOOD and level == _NOT_EVALUATED:

@@ -92,6 +92,8 @@ class SpikeFold:
             return ()
         tests = self._tests[body.sensor]
         last = self._seen.get(body.sensor)
+        if last is not None and body.at.boot == last.at.boot and body.at.mono_ms < last.at.mono_ms:
+            return ()  # it comes late, and is nobody's neighbour
         before: dict[str, float] = {}
         found: list[Body] = []
         if last is not None and self._follows(body, last.at):
