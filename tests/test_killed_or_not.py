@@ -99,7 +99,8 @@ def test_three_minutes_killed_anywhere(folder: Path) -> None:
             nonlocal number
             number += 1
             if number % commits == 0:
-                await one.begin_commit()
+                one.begin_commit()
+                await one.committed()
             if number == at:
                 await one.end("kill")
                 await one.end("kill")

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 from drivers.base import Measurement
@@ -75,6 +75,7 @@ class Ticked:
 
 
 Input = Read | Said | Ticked
+T = TypeVar("T")
 
 
 class Told(Clock):
@@ -106,6 +107,13 @@ class Noted(Journal):
     def note(self, one: Input) -> None:
         if self._listens:
             self.inputs.append(one)
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        """At once; but as with a real disk, others come to their turn before and behind it."""
+        await asyncio.sleep(0)
+        done = job()
+        await asyncio.sleep(0)
+        return done
 
     @contextmanager
     def unheard(self) -> Iterator[None]:
@@ -200,11 +208,16 @@ class Killed:
         self.life.journal.cursor("keeper")
         await self.sync()
 
-    async def begin_commit(self) -> None:
-        """What is read from now on, until `committed`, comes while the disk is at work."""
-        await self.committed()
-        self._under_way = asyncio.create_task(self.life.commit())
+    def begin_commit(self) -> None:
+        """What is put in from now on, until `committed`, comes while the disk is at work."""
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(self.life.commit())
+
+    async def turn(self) -> None:
+        """Let the disk go on by one step."""
         await asyncio.sleep(0)
+        if self._under_way is not None and self._under_way.done():
+            await self.committed()
 
     async def committed(self) -> None:
         """Wait for the commit under way, and take what is committed: it is out, and no kill takes it back."""
@@ -291,12 +304,13 @@ async def killed(
             if late_ms < at.mono_ms:
                 then = Stamp(at.utc_ms - late_ms, at.boot, at.mono_ms - late_ms, at.synced)
                 life.read(sensor, raws, then if late_ms else at)
+            await killed.turn()
         if chance.random() < 0.004:
             life.journal.append([_visit(life.station, chance, at)])
         life.tick()
         draw = chance.random()
         if draw < 0.3:
-            await killed.begin_commit()
+            killed.begin_commit()
         elif draw < 0.36:
             await killed.sync()
         if chance.random() < often:
