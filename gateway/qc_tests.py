@@ -6,7 +6,8 @@ Each sees the finite values of one quantity in order of time and gives 1 good, 2
 
 The flat line and the attenuated signal need the largest and the smallest value of a window that slides. Two
 queues hold only the values that can still become it (the classic sliding-window maximum): exact, a step on
-average, and short, because instruments have few digits. See `Extremes` for its limit.
+average, and short, because instruments have few digits; so they are lists, which take a tenth of a deque. See
+`Extremes` for their limit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import calendar
 import math
 import time
-from collections import deque
 from collections.abc import Mapping
 
 from gateway.model import Stamp
@@ -100,7 +100,7 @@ class Climatology:
     __slots__ = ("_from_ms", "_months", "_span", "_to_ms")
 
     def __init__(self, months: Mapping[int, tuple[float, float]]) -> None:
-        self._months = dict(months)
+        self._months = months
         self._from_ms = self._to_ms = 0
         self._span: tuple[float, float] | None = None
 
@@ -152,8 +152,8 @@ class Extremes:
     __slots__ = ("highs", "lows", "newest")
 
     def __init__(self) -> None:
-        self.highs: deque[Seen] = deque()
-        self.lows: deque[Seen] = deque()
+        self.highs: list[Seen] = []
+        self.lows: list[Seen] = []
         self.newest: Seen | None = None
 
     def add(self, value: float, now_ms: int) -> None:
@@ -195,18 +195,17 @@ class Extremes:
             raise ValueError("highs without lows")
         if highs:
             self.newest = lows[-1] = highs[-1]  # the newest ends both
-        self.highs, self.lows = deque(highs), deque(lows)
+        self.highs, self.lows = highs, lows
 
 
-def _thinned(queue: deque[Seen]) -> deque[Seen]:
+def _thinned(queue: list[Seen]) -> list[Seen]:
     """Half of it: of two neighbours the older, which is the more extreme, with the time of the younger."""
-    seen = list(queue)
-    newest = seen.pop()
+    *seen, newest = queue
     pairs = zip(seen[::2], seen[1::2], strict=False)
     kept = [Seen(older.value, younger.at_ms, younger.next_ms) for older, younger in pairs]
     if len(seen) % 2:
         kept.append(seen[-1])
-    return deque([*kept, newest])
+    return [*kept, newest]
 
 
 class FlatLine:
@@ -237,7 +236,7 @@ class FlatLine:
         highs, lows = window.highs, window.lows
         while highs[0].value - lows[0].value >= self._within:
             older = highs if highs[0].at_ms <= lows[0].at_ms else lows
-            self._since_ms = older.popleft().next_ms
+            self._since_ms = older.pop(0).next_ms
         flat_ms = now_ms - self._since_ms
         if flat_ms >= self._fail_ms:
             return _FAIL
@@ -283,9 +282,9 @@ class Attenuated:
         window.add(value, now_ms)
         highs, lows, out_ms = window.highs, window.lows, now_ms - self._over_ms
         while highs[0].at_ms <= out_ms:
-            highs.popleft()
+            del highs[0]
         while lows[0].at_ms <= out_ms:
-            lows.popleft()
+            del lows[0]
         if newest is None or newest.at_ms <= out_ms or now_ms - self._began_ms < self._full_ms:
             return _NOT_EVALUATED  # one value alone has no range
         apart = highs[0].value - lows[0].value
