@@ -15,8 +15,8 @@ from gateway.calibration_standards import electrode, keeps
 
 BEYOND = {"ph": 2.0, "water_temperature": 2.0}
 BEYOND_PERCENT = 30.0
-"""Errors above these are not corrected (TM 1-D3, maximum allowable limits: pH 2, temperature 2 degC, others
-30 %)."""
+"""Errors above these are not corrected (USGS TM 1-D3, maximum allowable limits, from memory: pH 2,
+temperature 2 degC, others 30 %)."""
 
 
 @dataclass(frozen=True, slots=True)
