@@ -1,7 +1,7 @@
 # Suu-Aba. Needs git, make and python3; everything else is installed on the way, and said. `make help` lists the verbs.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench clean bundle hashes sbom test-deploy test-image
+.PHONY: help setup demo test lint audit bench clean bundle hashes sbom test-deploy test-image
 BIN := .venv/bin
 
 help:   ## this list
@@ -13,12 +13,20 @@ demo: setup-run  ## a whole simulated station; ARGS="--seconds 40 --json"
 test: lint  ## every check and every test; ARGS="-k journal"
 	@$(BIN)/python -m pytest $(ARGS)
 
-# ruff's S rules are bandit's; what pip-audit asks of the net cannot be known offline, that the versions fit can
-lint: setup  ## style, security rules, types, and whether the packages fit each other
+# what pip-audit asks of the net cannot be known offline, that the versions fit can
+lint: setup  ## style, security (bandit), types, and whether the packages fit each other
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive gateway drivers alerts deploy
 	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@$(BIN)/ruff format --check --quiet || { echo "ruff format would change the files above: $(BIN)/ruff format"; false; }
 	@$(BIN)/mypy --no-error-summary
+
+audit:  ## known holes in the packages of constraints.txt, asked of PyPI by pip-audit: needs the net
+	@test -x dist/audit/bin/pip-audit || { python3 -m venv dist/audit && \
+		dist/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7,<3'; } || \
+		{ rm -rf dist/audit; echo "audit: not done, for pip-audit could not be installed; it needs the net"; false; }
+	@dist/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --timeout 10 || \
+		{ echo "audit: not clean, or not done: see above. Without the net nothing was asked"; false; }
 
 bench: setup  ## CPU, memory, start, wire use beside their goals
 	@$(BIN)/python -m tests.bench $(ARGS)

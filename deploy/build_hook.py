@@ -54,7 +54,7 @@ def provide(vendor: Path = VENDOR, registry: str = "", integrity: str = INTEGRIT
     why = ""
     for _ in range(TRIES):
         try:
-            with urllib.request.urlopen(address, timeout=WITHIN_S) as answer:  # noqa: S310  http, checked above
+            with urllib.request.urlopen(address, timeout=WITHIN_S) as answer:  # nosec B310  # noqa: S310  http, checked above
                 content = answer.read(MOST_BYTES + 1)
             break
         except (OSError, urllib.error.URLError, ValueError) as e:

@@ -114,7 +114,7 @@ def _found(pid: int, hear: int) -> Station | list[str] | None:
     _, status = os.waitpid(pid, 0)
     if status != 0:
         return None
-    found: Station | list[str] = pickle.loads(said)  # noqa: S301  our own child said it
+    found: Station | list[str] = pickle.loads(said)  # nosec B301  # noqa: S301  our own child said it
     return found
 
 
@@ -156,7 +156,7 @@ async def again(file: Path) -> Station:
         raise ConfigError([f"{file.name}: was not read within {WITHIN_S:g} s"]) from None
     if child.returncode != 0:
         raise ConfigError([f"{file.name}: the process that reads it failed; try suuaba check"])
-    found: Station | list[str] = pickle.loads(said)  # noqa: S301  our own child said it
+    found: Station | list[str] = pickle.loads(said)  # nosec B301  # noqa: S301  our own child said it
     if isinstance(found, list):
         raise ConfigError(found)
     return found

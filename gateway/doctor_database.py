@@ -115,7 +115,7 @@ def _not_written(influx: config.Influxdb, door: Door, answer: Answer) -> Finding
 def _read_back(http: object, station: str, influx: config.Influxdb, at_ms: int, value: int) -> Finding:
     import urllib3
 
-    assert isinstance(http, urllib3.PoolManager)  # noqa: S101  for the type checker: it is imported late
+    assert isinstance(http, urllib3.PoolManager)  # nosec B101  # noqa: S101  for the type checker: it is imported late
     name = station.replace("'", "\\'")
     query = f"SELECT test FROM station WHERE station = '{name}' AND sensor = 'doctor' AND time = {at_ms}ms"  # noqa: S608  InfluxQL of our own; the station's id is letters, digits and -
     fields = {"db": influx.database or influx.bucket or "", "q": query, "epoch": "ms"}

@@ -156,7 +156,7 @@ def cells(record: Record, stamps: Stamps, versions: Versions = NONE) -> list[tup
             (*about, q, v.mean, v.minimum, v.maximum, v.used, v.expected, v.unit, v.flag, v.why, *end)
             for q, v in body.values.items()
         ]
-    assert isinstance(body, Reading)  # noqa: S101  the third and last kind
+    assert isinstance(body, Reading)  # nosec B101  # noqa: S101  the third and last kind
     head = (utc, local, clock(body.at), body.sensor, body.medium)
     return [
         (*head, q, v.raw, v.value, v.unit, v.flag, v.why, body.calibration, seq, *newer(body, q, versions))

@@ -268,7 +268,7 @@ class History:
                 else:
                     self._own = db
                     break
-        assert self._own is not None  # noqa: S101  for the type checker: the loop raised or broke
+        assert self._own is not None  # nosec B101  # noqa: S101  for the type checker: the loop raised or broke
         return self._own
 
     def _chapter(self, first_seq: int) -> Chapter | None:

@@ -313,9 +313,9 @@ def test_every_answer_forbids_what_a_page_does_not_need(here: Client) -> None:
 
 
 def test_unchanged_files_are_not_sent_again(here: Client) -> None:
-    first = here.get("/", Accept_Encoding="gzip")
+    first = here.get("/static/app.js", Accept_Encoding="gzip")
     assert first.headers["Content-Encoding"] == "gzip"
-    again = here.get("/", If_None_Match=first.headers["ETag"])
+    again = here.get("/static/app.js", If_None_Match=first.headers["ETag"])
     assert again.status == 304
     assert again.body == b""
 

@@ -92,6 +92,25 @@ def test_there_is_room_for_so_many_and_no_more() -> None:
     asyncio.run(run())
 
 
+def test_ten_thousand_who_listen_are_bounded() -> None:
+    async def run() -> None:
+        stream = Stream()
+        told = 0
+        for n in range(10_000):
+            try:
+                stream.join(Client(f"198.51.{n // 250}.{n % 250}", technician=False))
+            except Bad as e:
+                told += e.status == 503 and e.retry_after_s > 0
+        assert (len(stream.clients), told) == (CLIENTS, 10_000 - CLIENTS)
+        for client in stream.clients:
+            for _ in range(10_000):
+                client.put(b"x")
+            assert client.dropped
+            assert len(client.queue) == 0
+
+    asyncio.run(run())
+
+
 def test_what_everybody_sees_of_events() -> None:
     at = Stamp(1000, "b", 0, True)
     place = site(None)

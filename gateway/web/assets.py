@@ -29,20 +29,14 @@ class Asset:
     tag: str
 
 
-def load(language: str = "en", folder: Path = STATIC) -> dict[str, Asset]:
-    """Every file by its address; the page begins in the station's language. Blocks for some hundredths of a
-    second.
-    """
+def load(folder: Path = STATIC) -> dict[str, Asset]:
+    """Every file by its address. Blocks for some hundredths of a second."""
     found: dict[str, Asset] = {}
     for file in sorted(folder.rglob("*"))[:FILES]:
         kind = KINDS.get(file.suffix)
         if kind is None or not file.is_file() or file.stat().st_size > FILE_LIMIT:
             continue
         plain = file.read_bytes()
-        if file.suffix == ".html":
-            plain = plain.replace(
-                b'lang="en" data-station="en"', f'lang="{language}" data-station="{language}"'.encode()
-            )
         tag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
         name = file.relative_to(folder).as_posix()
         asset = Asset(kind, plain, gzip.compress(plain, 9, mtime=0), tag)

@@ -24,6 +24,7 @@ from gateway.web import (
     capture,
     charts,
     entry,
+    first,
     guard,
     health,
     now,
@@ -107,7 +108,7 @@ class Page:
     async def run(self) -> None:
         site = self.site
         site.ending.clear()
-        self._assets = await asyncio.to_thread(assets.load, site.station.config.language)
+        self._assets = await asyncio.to_thread(assets.load)
         await now.seed(site)
         site.boot = site.station.clock.stamp().boot
         try:
@@ -167,6 +168,8 @@ class Page:
         return handle
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/":
+            return await first.page(self.site, request, self._assets)
         asset = self._assets.get(request.path)
         if asset is None:
             raise Bad(404, "there is nothing here", "the page is at /, its description at /api/openapi.json")

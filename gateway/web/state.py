@@ -111,7 +111,7 @@ async def clock(ask: Ask) -> Any:
 
 
 async def gaps(ask: Ask) -> Any:
-    """Slots by sensor: expected, taken, flagged and missed by reason; and the gaps one by one."""
+    """Slots by sensor: expected, taken, flagged, missed by reason, withheld by sink; the gaps one by one."""
     site = ask.site
     now_ms = site.station.clock.stamp().utc_ms
     from_ms = now_ms - ask.query.days * DAY_MS
@@ -125,12 +125,13 @@ async def gaps(ask: Ask) -> Any:
     sums: dict[str, dict[str, Any]] = {}
     for _, _, _, detail in notes[0]:
         row = sums.setdefault(
-            str(detail.get("sensor")), {"expected": 0, "taken": 0, "flagged": 0, "missed": {}}
+            str(detail.get("sensor")), {"expected": 0, "taken": 0, "flagged": 0, "missed": {}, "withheld": {}}
         )
         for key in ("expected", "taken", "flagged"):
             row[key] += detail.get(key) or 0
-        for why, count in (detail.get("missed") or {}).items():
-            row["missed"][why] = row["missed"].get(why, 0) + count
+        for part in ("missed", "withheld"):
+            for name, count in (detail.get(part) or {}).items():
+                row[part][name] = row[part].get(name, 0) + count
     return {
         "days": ask.query.days,
         "sums": sums,

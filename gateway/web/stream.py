@@ -202,8 +202,10 @@ async def stream(ask: Ask) -> web.StreamResponse:
         async with asyncio.timeout(WRITE_S):
             await response.write(b"".join(begin))
         await _pass_on(site, client, response)
-    except (ConnectionError, TimeoutError):
+    except TimeoutError:
         client.dropped = client.dropped or not site.ending.is_set()
+    except ConnectionError:
+        pass  # the page was closed: nothing that anybody has to know
     finally:
         site.stream.leave(client)
     return response

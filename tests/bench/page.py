@@ -1,6 +1,6 @@
 """The page: what comes over the wire at first, when the first values are there, and what a day of live feed
-leaves in the browser's memory. Chromium on a real station with emulated instruments, on the loopback; with a
-phone's processor taken to be four times slower (DevTools' own throttling).
+leaves in the browser's memory. Chromium on a real station with emulated instruments; a phone's processor is
+taken to be four times slower, the station's hotspot to have 20 ms and 10 Mbit/s (DevTools' own throttling).
 
     python -m tests.bench page
 """
@@ -8,6 +8,7 @@ phone's processor taken to be four times slower (DevTools' own throttling).
 from __future__ import annotations
 
 import shutil
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.journal_making import make_journal
 from tests.pages import StationWithPage, station_with_page
 
 SLOWER = 4
+HOTSPOT = {"offline": False, "latency": 20, "downloadThroughput": 1.25e6, "uploadThroughput": 0.6e6}
+LOADS = 7
 DAY_S = 86_400
 DAY_MS = 86_400_000
 BEGIN_MS = 1_790_000_000_000
@@ -68,20 +71,20 @@ def run() -> list[tuple[str, str, str]]:
 
 
 def _first_load(browser: Browser, place: StationWithPage) -> list[tuple[str, str, str]]:
-    took_s = []
+    took_s, busy_ms = [], []
     weight = with_charts = 0
-    for _ in range(5):
+    for _ in range(LOADS):
         context = browser.new_context(viewport={"width": 360, "height": 780}, locale="ky")
         page = context.new_page()
         cdp = context.new_cdp_session(page)
         got: list[float] = []
         cdp.on("Network.loadingFinished", lambda e, got=got: got.append(e["encodedDataLength"]))
         cdp.send("Network.enable")
+        cdp.send("Network.emulateNetworkConditions", HOTSPOT)
         cdp.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
         page.goto(place.url, wait_until="commit")
-        page.wait_for_selector("main .number:not(:empty)")
-        page.wait_for_function("performance.getEntriesByName('values').length")
-        took_s.append(page.evaluate("performance.getEntriesByName('values')[0].startTime") / 1000)
+        took_s.append(_painted_ms(page) / 1000)
+        assert page.locator("main .number").first.inner_text()
         page.wait_for_load_state("load")
         page.wait_for_timeout(500)
         weight = round(sum(got))
@@ -90,11 +93,51 @@ def _first_load(browser: Browser, place: StationWithPage) -> list[tuple[str, str
         page.wait_for_timeout(300)
         with_charts = round(sum(got))
         context.close()
+        busy_ms.append(_busy_ms(browser, place))
+    best, usual = min(took_s), statistics.median(took_s)
     return [
         ("page: first load over the wire, KB", "< 150", f"{weight / 1000:.0f}"),
         ("page: the same with the charts opened, KB", "< 150", f"{with_charts / 1000:.0f}"),
-        (f"page: first values, processor {SLOWER} x slower, s", "< 1", f"{sorted(took_s)[2]:.2f}"),
-    ]
+        (f"page: first values painted, CPU/{SLOWER}, hotspot, s: middle of {LOADS}", "< 1", f"{usual:.2f}"),
+        ("page: the best of them, s", "", f"{best:.2f}"),
+        (f"page: main thread's own work till then, times {SLOWER}, s", "",
+         f"{SLOWER * statistics.median(busy_ms) / 1000:.2f}"),
+    ]  # fmt: skip
+
+
+def _painted_ms(page: Page) -> float:
+    """When the first values stood on the screen: they are drawn with the first paint, or behind it."""
+    while True:  # the page's policy forbids Playwright to wait for an expression
+        found: list[float] = page.evaluate(
+            "['values', 'first-contentful-paint'].flatMap((n) => performance.getEntriesByName(n))"
+            ".map((e) => e.startTime)"
+        )
+        if len(found) == 2:
+            return max(found)
+        page.wait_for_timeout(200)
+
+
+def _busy_ms(browser: Browser, place: StationWithPage) -> float:
+    """The processor time of the page's main thread until then, not slowed: a busy machine changes little."""
+    context = browser.new_context(viewport={"width": 360, "height": 780}, locale="ky")
+    page = context.new_page()
+    cdp = context.new_cdp_session(page)
+    events: list[dict[str, Any]] = []
+    done: list[Any] = []
+    cdp.on("Tracing.dataCollected", lambda e: events.extend(e["value"]))
+    cdp.on("Tracing.tracingComplete", lambda e: done.append(e))
+    cdp.send("Tracing.start", {"categories": "devtools.timeline,loading,toplevel"})
+    page.goto(place.url, wait_until="commit")
+    _painted_ms(page)
+    cdp.send("Tracing.end")
+    while not done:
+        page.wait_for_timeout(50)
+    context.close()
+    paint = [e for e in events if e["name"] == "firstContentfulPaint"][-1]
+    begun = min(e["ts"] for e in events if e["name"] == "ResourceSendRequest")
+    of_page = [e for e in events if (e["pid"], e["tid"]) == (paint["pid"], paint["tid"])]
+    tasks = [e for e in of_page if e["name"] == "RunTask" and begun <= e["ts"] <= paint["ts"]]
+    return sum(float(e.get("tdur", 0)) for e in tasks) / 1000
 
 
 def _day(browser: Browser, place: StationWithPage) -> list[tuple[str, str, str]]:
@@ -103,19 +146,20 @@ def _day(browser: Browser, place: StationWithPage) -> list[tuple[str, str, str]]
     page.add_init_script(FAKE)
     page.goto(place.url)
     page.wait_for_selector("main .number:not(:empty)")
-    page.wait_for_function("window.sources.length > 0")
+    while not page.evaluate("window.sources.length"):
+        page.wait_for_timeout(100)
     sensors = place.client().get("/api/now").json["sensors"]
-    page.evaluate("([s, rows]) => window.feed(s, rows)", [600, sensors])
-    before = _heap(context, page)
-    page.evaluate("([s, rows]) => window.feed(s, rows)", [DAY_S, sensors])
-    after = _heap(context, page)
-    nodes = page.evaluate("document.getElementsByTagName('*').length")
+    heaps, elements = [], []
+    for seconds in (600, DAY_S // 2, DAY_S // 2):
+        page.evaluate("([s, rows]) => window.feed(s, rows)", [seconds, sensors])
+        heaps.append(_heap(context, page) / 1e6)
+        elements.append(page.evaluate("document.getElementsByTagName('*').length"))
     context.close()
     return [
-        ("page: browser's heap before a day of feed, MB", "", f"{before / 1e6:.1f}"),
-        ("page: and after it (4 sensors at 1 s), MB", "steady", f"{after / 1e6:.1f}"),
-        ("page: elements then", "steady", f"{nodes}"),
-    ]
+        ("page: heap after 10 min, 12 h, 24 h of feed, MB", "steady",
+         ", ".join(f"{heap:.1f}" for heap in heaps)),
+        ("page: elements then", "steady", ", ".join(str(n) for n in elements)),
+    ]  # fmt: skip
 
 
 def _heap(context: Any, page: Page) -> float:

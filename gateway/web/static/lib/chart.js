@@ -20,9 +20,10 @@ export function uplot() {
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const MARKS = { alarm: "--bad", calibrated: "--accent", maintenance: "--warn", visit: "--warn", clock_step: "--muted", clock_set: "--muted", started: "--muted", loss: "--bad" };
 
-// `data` as /api/history gives it; `marks`, `limits`; `onRange(from, to)` when somebody has moved.
-export function draw(uPlot, box, data, { marks, limits, digits, onRange }) {
-  const xs = data.t.map((ms) => ms / 1000);
+// `data` as /api/history gives it; `marks`, `limits`; `onRange(from, to)` when somebody has moved, `onRead(index)`
+// when somebody points at a moment, null when no more.
+export function draw(uPlot, box, data, { marks, limits, digits, onRange, onRead }) {
+  const xs = data.t.map((ms) => Math.min(ms, data.to_ms) / 1000);  // the middle of the newest half hour is still to come
   const range = data.to_ms - data.from_ms;
   const spans = flagged(data);
   const axis = { stroke: css("--text"), grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line") }, font: "14px system-ui, sans-serif" };
@@ -50,9 +51,11 @@ export function draw(uPlot, box, data, { marks, limits, digits, onRange }) {
         const y = u.valToPos(value, "y", true);
         if (y < bbox.top || y > bbox.top + bbox.height) continue;
         ctx.strokeStyle = ctx.fillStyle = css("--bad");
+        ctx.textAlign = "left";
+        ctx.textBaseline = "alphabetic";
         ctx.setLineDash([8 * ratio, 6 * ratio]);
         line(ctx, bbox.left, y, bbox.left + bbox.width, y);
-        ctx.fillText(t("limit.high", { limit: number(value, Number.isInteger(value) ? 0 : digits), unit: unit(data.unit) }), bbox.left + 6 * ratio, y - 5 * ratio);
+        ctx.fillText(t(value === limit.high ? "limit.high" : "limit.low", { limit: number(value, Number.isInteger(value) ? 0 : digits), unit: unit(data.unit) }), bbox.left + 6 * ratio, y - 5 * ratio);
       }
     }
     ctx.setLineDash([]);
@@ -71,17 +74,13 @@ export function draw(uPlot, box, data, { marks, limits, digits, onRange }) {
   const u = new uPlot({
     width: width(), height: height(), ms: 1e-3, tzDate: (s) => uPlot.tzDate(new Date(s * 1e3), zone),
     cursor: { drag: { x: false, y: false }, points: { size: 9 } },
-    legend: { show: true, live: true },
+    legend: { show: false },
     scales: { x: { time: true, range: () => [data.from_ms / 1000, data.to_ms / 1000] }, y: { range: (_, low, high) => spread(low, high) } },
     axes: [{ ...axis, values: (_, ticks) => ticks.map(when), space: 70 }, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => number(v, places(ticks))) }],
-    series: [
-      { label: t("time"), value: (_, s) => (s === null || s === undefined ? "–" : `${day(s * 1000)} ${clock(s * 1000)}`) },
-      { label: t("max"), stroke: "transparent", points: { show: false }, value: (_, v) => number(v, digits) },
-      { label: t("min"), stroke: "transparent", points: { show: false }, value: (_, v) => number(v, digits) },
-      { label: t("mean"), stroke: css("--accent"), width: 2.5, points: { show: data.t.length < 60 }, spanGaps: false, value: (_, v) => `${number(v, digits)} ${unit(data.unit)}` },
-    ],
+    series: [{}, { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } },
+      { stroke: css("--accent"), width: 2.5, points: { show: data.t.length < 60 }, spanGaps: false }],
     bands: [{ series: [1, 2], fill: css("--band") }],
-    hooks: { drawClear: [under], draw: [over] },
+    hooks: { drawClear: [under], draw: [over], setCursor: [(own) => onRead(own.cursor.idx ?? null)] },
   }, [xs, data.max, data.min, data.mean], box);
 
   touch(u, data, onRange);
@@ -102,6 +101,15 @@ function places(ticks) {
   const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 1;
   for (let n = 0; n < 4; n += 1) if (Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) return n;
   return 4;
+}
+
+// What the drawing means, in words: only what is in it.
+export function key(data, marks, limits) {
+  const sign = (kind, text) => h("li", {}, h("span", { class: `sign ${kind}`, "aria-hidden": "true" }), text);
+  const found = new Set(marks.map((m) => m.what)), has = (flag) => data.flag.includes(flag);
+  return h("ul", { class: "key" }, sign("mean", t(data.bucket_ms ? "mean" : "value")), data.bucket_ms ? sign("band", t("chart.band")) : null, limits.length ? sign("bound", t("chart.limit")) : null,
+    has(3) ? sign("suspect", t("flag.3")) : null, has(4) ? sign("fail", t("flag.4")) : null, data.flag.includes(9) ? sign("gap", t("event.gap")) : null,
+    Object.keys(MARKS).filter((what) => found.has(what)).map((what) => sign(`mark ${what}`, t(`event.${what}`))));
 }
 
 // Stretches in which something was doubtful or wrong, as [from, to, flag] in seconds.

@@ -25,7 +25,11 @@ let freshAt = -1e9, source = null, boot = "", pause = 1000, timer = 0, generatio
 export async function refresh() {
   const mine = ++generation;
   const now = await get("/api/now");
-  if (mine !== generation) return;
+  if (mine === generation) take(now);
+}
+
+// What /api/now says, or what came with the page.
+export function take(now) {
   state.now = now;
   freshAt = performance.now();
   setClock(now.now_ms);

@@ -10,6 +10,14 @@ export const isDetail = (name) => name.endsWith("_cf1") || /^n\d/.test(name) || 
 export const ordered = (values) => [...values].sort((a, b) => rank(a.quantity) - rank(b.quantity));
 export const quantityName = (name) => (has(`q.${name}`) ? t(`q.${name}`) : name.replaceAll("_", " "));
 
+export const shownUnit = (v) => (v.quantity === "ph" ? "" : unit(v.unit));  // "pH 7.41" says it
+
+// From the lowest to the highest in a time, in words.
+export function extent(data, v) {
+  const all = (values) => values.filter((x) => x !== null), low = all(data.min), high = all(data.max);
+  return low.length ? t("public.range", { low: number(Math.min(...low), v.digits), high: number(Math.max(...high), v.digits), unit: shownUnit(v) }).trim() : t("never");
+}
+
 const FLAGS = { 1: "good", 2: "unchecked", 3: "suspect", 4: "fail", 9: "missing" };
 export const flagName = (flag) => FLAGS[flag] || "missing";
 

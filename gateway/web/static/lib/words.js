@@ -1,12 +1,11 @@
 // Texts in the reader's language, and numbers and times as people write them.
-export const LANGUAGES = { ky: "Кыргызча", ru: "Русский", en: "English" };
+export const LANGUAGES = { ky: "КЫР", ru: "РУС", en: "ENG" };
 let texts = {};
 export let language = "en";
 export let zone = "UTC";
 
-export async function speak(wanted) {
-  const answer = await fetch(`/static/texts/${wanted}.json`);
-  texts = await answer.json();
+export async function speak(wanted, known) {
+  texts = known || await (await fetch(`/static/texts/${wanted}.json`)).json();
   language = wanted;
   document.documentElement.lang = wanted;
 }
@@ -14,9 +13,7 @@ export async function speak(wanted) {
 export const setZone = (name) => { zone = name; };
 
 export function chosen(stations) {
-  let kept = null;
-  try { kept = localStorage.getItem("language"); } catch { /* private window */ }
-  const wishes = [kept, stations || document.documentElement.dataset.station, ...(navigator.languages || [])];
+  const wishes = [kept("language"), stations || document.documentElement.dataset.station, ...(navigator.languages || [])];
   for (const wish of wishes) {
     const short = String(wish || "").slice(0, 2).toLowerCase();
     if (short in LANGUAGES) return short;
@@ -24,7 +21,11 @@ export function chosen(stations) {
   return "en";
 }
 
-export function keep(name, value) { try { localStorage.setItem(name, value); } catch { /* private window */ } }
+export function kept(name) { try { return localStorage.getItem(name) || ""; } catch { return ""; } }  // a private window keeps nothing
+export function keep(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* as above */ }
+  if (name === "language") document.cookie = `language=${value}; path=/; max-age=31536000; SameSite=Strict`;  // the page then comes with these texts
+}
 
 // t("key", {n: 3}); a key without a text shows itself, readable: what is new on the station is not hidden.
 export function t(key, given) {
@@ -45,14 +46,17 @@ function format(kind, make) {
   return formats.get(key);
 }
 
+// Made by hand: a phone needs 30 ms for each of the browser's own formats before it shows a first number.
+const grouped = (whole) => whole.replace(/\B(?=(\d{3})+$)/g, language === "en" ? "," : "\u00a0");
+
 export function number(value, digits) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  return format(`n${digits}`, () => new Intl.NumberFormat(locale(), {
-    minimumFractionDigits: digits, maximumFractionDigits: digits,
-  })).format(value).replace(/^-/, "−");
+  const [whole, part] = Math.abs(value).toFixed(digits).split(".");
+  const sign = value < 0 && Number(value.toFixed(digits)) !== 0 ? "−" : "";
+  return sign + grouped(whole) + (part ? (language === "en" ? "." : ",") + part : "");
 }
 
-export const count = (value) => format("count", () => new Intl.NumberFormat(locale())).format(value);
+export const count = (value) => (typeof value === "number" ? grouped(String(value)) : "–");
 
 function time(kind, options, ms) {
   return format(kind, () => new Intl.DateTimeFormat(locale(), { timeZone: zone, hourCycle: "h23", ...options })).format(ms);

@@ -1,6 +1,6 @@
 // Charts: one quantity at a time, an hour to years. The address says what is shown, so it can be passed on.
 import { get } from "../lib/api.js";
-import { draw as drawChart, uplot } from "../lib/chart.js";
+import { draw as drawChart, key, uplot } from "../lib/chart.js";
 import { fill, h } from "../lib/dom.js";
 import { onChange, state, stationNow } from "../lib/live.js";
 import { empty, isDetail, limitsOf, problem, quantityName, spark, table } from "../lib/parts.js";
@@ -19,14 +19,14 @@ export function render(root, { query }) {
 
   const pick = h("select", { id: "series", onchange: (e) => { chosen = series[Number(e.target.value)]; load(); } },
     series.map((s, i) => h("option", { value: i, selected: s === chosen }, `${s.sensor}: ${quantityName(s.quantity)}`)));
-  const ranges = h("div", { class: "segments", role: "group", "aria-label": t("range") });
-  const box = h("div", { class: "chart", role: "img" }), said = h("div", {}), below = h("div", {}), title = h("p", { class: "span", role: "status" });
+  const ranges = h("div", { class: "segments ranges", role: "group", "aria-label": t("range") });
+  const box = h("div", { class: "chart", role: "img" }), said = h("div", { class: "said" }), below = h("div", {}), read = h("p", { class: "read" }), title = h("p", { class: "span", role: "status" });
   const button = (label, name, f) => h("button", { "aria-label": name, title: name, onclick: f }, label);
   fill(root, h("h2", { class: "quiet" }, t("view.charts")),
     h("div", { class: "bar" }, h("label", {}, h("span", { class: "quiet" }, t("series")), pick), ranges),
-    h("div", { class: "bar" }, title, h("div", { class: "segments", role: "group", "aria-label": t("move") },
+    read, box, h("div", { class: "bar" }, title, h("div", { class: "segments", role: "group", "aria-label": t("move") },
       button("◀", t("earlier"), () => move(-0.5)), button("−", t("zoom.out"), () => zoom(2)), button("+", t("zoom.in"), () => zoom(0.5)), button("▶", t("later"), () => move(0.5)), button(t("now"), t("now"), () => { until = 0; load(); }))),
-    box, said, below);
+    said, below);
 
   const end = () => until || Math.round(stationNow());
   function move(share) { show(end() + share * length * 1000, length); }
@@ -63,14 +63,22 @@ export function render(root, { query }) {
     fill(box);
     box.setAttribute("aria-label", label);
     if (!seen.length) fill(box, empty(t("chart.none")));
-    else if (library) chart = drawChart(library, box, data, { marks, limits: limitsOf(chosen.sensor, chosen.quantity), digits: chosen.digits, onRange });
+    else if (library) chart = drawChart(library, box, data, { marks, limits: limitsOf(chosen.sensor, chosen.quantity), digits: chosen.digits, onRange, onRead: (i) => pointed(data, i) });
     else fill(box, spark(data, label, { width: 800, height: 260 }), h("p", { class: "age" }, t("chart.simple")));
     const flagged = data.flag.filter((f) => f === 3 || f === 4).length;
-    fill(said, h("p", { class: "age" }, [t(data.bucket_ms ? "chart.columns" : "chart.each", { length: lasting(data.bucket_ms / 1000) }), flagged ? t("chart.flagged", { n: flagged }) : "", data.complete ? "" : t("chart.unready")].filter(Boolean).join(" · ")));
+    pointed(data, null);
+    fill(said, seen.length ? key(data, marks, limitsOf(chosen.sensor, chosen.quantity)) : null, h("p", { class: "age" }, [t(data.bucket_ms ? "chart.columns" : "chart.each", { length: lasting(data.bucket_ms / 1000) }), flagged ? t("chart.flagged", { n: flagged }) : "", data.complete ? "" : t("chart.unready")].filter(Boolean).join(" · ")));
     const step = Math.max(1, Math.ceil(data.t.length / 24));
     fill(below, marks.length ? h("ul", { class: "log" }, marks.slice(0, 12).map((m) => h("li", {}, h("time", {}, moment(m.at_ms)), h("span", {}, h("b", {}, t(`event.${m.what}`)), ` ${m.detail.rule || ""} ${m.detail.to ? t(`alarm.${m.detail.to}`) : ""}`)))) : null,
       seen.length ? h("details", {}, h("summary", {}, t("chart.table")), table(label, [t("time"), t("mean"), t("min"), t("max"), t("quality")],
         data.t.map((ms, i) => [ms, i]).filter(([, i]) => i % step === 0 && data.mean[i] !== null).map(([ms, i]) => [moment(ms), number(data.mean[i], chosen.digits), number(data.min[i], chosen.digits), number(data.max[i], chosen.digits), t(`flag.${data.flag[i]}`)]))) : null);
+  }
+  // What stands where somebody points; else the newest.
+  function pointed(data, at) {
+    const i = at ?? data.mean.findLastIndex((v) => v !== null);
+    if (i < 0) { fill(read); return; }
+    const u = unit(data.unit), value = data.mean[i], apart = data.min[i] !== data.max[i] ? ` (${number(data.min[i], chosen.digits)} – ${number(data.max[i], chosen.digits)})` : "";
+    fill(read, h("b", {}, value === null ? (data.flag[i] === 9 ? t("event.gap") : t(`flag.${data.flag[i]}`)) : `${number(value, chosen.digits)} ${chosen.quantity === "ph" ? "" : u}`), value === null ? "" : apart, h("span", {}, `${moment(data.t[i])}${value === null ? "" : ` · ${t(`flag.${data.flag[i]}`)}`}`));
   }
   load();
   timer = setInterval(() => { if (!until && document.visibilityState === "visible" && !below.querySelector("details[open]")) load(true); }, 15000);

@@ -2,7 +2,7 @@
 import { get } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { ageText, facts, flagName, problem, quantityName, stateName, table } from "../lib/parts.js";
-import { count, date, number, t, unit } from "../lib/words.js";
+import { count, date, lasting, number, t, unit } from "../lib/words.js";
 
 export function render(root) {
   const list = h("div", { class: "list" });
@@ -33,7 +33,7 @@ export function render(root) {
         [t("wire"), `${number(row.wire_s * 1000, 0)} ms`],
         [t("taken"), `${count(c.taken)} / ${count(c.expected)}${share === null ? "" : ` (${number(share, 1)} %)`}`],
         [t("failed"), count(c.failed)], [t("skipped"), count(c.skipped)],
-        ...Object.entries(row.identity).map(([k, v]) => [t(`identity.${k}`), k === "at_ms" ? date(v) : v]),
+        ...Object.entries(row.identity).map(([k, v]) => [t(`identity.${k}`), k === "at_ms" ? date(v) : k.endsWith("_s") ? lasting(Number(v)) : v]),
       ]), frame);
   }
   draw();

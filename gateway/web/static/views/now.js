@@ -1,9 +1,9 @@
 // Now: one card per instrument. Built once, then only what changed is touched.
 import { get } from "../lib/api.js";
 import { fill, h, say } from "../lib/dom.js";
-import { isOld, isSilent, onChange, state } from "../lib/live.js";
-import { ageText, isDetail, isOver, limitBar, limitText, limitsOf, ordered, quality, quantityName, spark, stateName, alarmState } from "../lib/parts.js";
-import { number, t, unit } from "../lib/words.js";
+import { isOld, isSilent, onChange, sensor, state } from "../lib/live.js";
+import { ageText, extent, isDetail, isOver, limitBar, limitText, limitsOf, ordered, quality, quantityName, shownUnit, spark, stateName, alarmState } from "../lib/parts.js";
+import { number, t } from "../lib/words.js";
 
 const MEDIA = ["water", "air", "soil", "power", "station"];
 const UP = ["active_unacknowledged", "active_acknowledged"];
@@ -33,10 +33,10 @@ export function render(root) {
 }
 
 function card(first) {
-  const status = h("span", { class: "state" }), when = h("p", { class: "age" });
+  const status = h("span", { class: "state" }), when = h("p", { class: "age" }), why = h("p", { class: "note bad", hidden: true });
   const body = h("div", { class: "values" }), trend = h("div", { class: "trend" });
   const root = h("article", { class: "card", "aria-label": first.id, "data-sensor": first.id },
-    h("header", {}, h("h4", {}, first.id), h("span", { class: "model" }, first.model), status), body, trend, when);
+    h("header", {}, h("h4", {}, first.id), h("span", { class: "model" }, first.model), status), when, why, body, trend);
   let shape = "", parts = [], open = false;
 
   function build(row) {
@@ -46,11 +46,13 @@ function card(first) {
       const part = { quantity: v.quantity, number: h("span", { class: "number" }), quality: h("span", { class: "quality" }), limit: h("div", { class: "limit" }) };
       part.root = h("div", { class: big ? "value big" : "value" },
         h("div", { class: "what" }, quantityName(v.quantity)),
-        h("div", { class: "reading" }, part.number, h("span", { class: "unit" }, unit(v.unit))), part.quality, part.limit);
+        h("div", { class: "reading" }, part.number, h("span", { class: "unit" }, shownUnit(v))), part.quality, part.limit);
       parts.push(part);
       return part.root;
     };
-    const details = rest.length ? h("details", { ontoggle: (e) => { open = e.target.open; } }, h("summary", {}, t("more", { n: rest.length })), h("div", { class: "small" }, rest.map((v) => one(v, false)))) : null;
+    const inside = h("div", { class: "small" });
+    const more = () => { if (open && !inside.children.length) { for (const v of rest) inside.append(one(v, false)); update(sensor(first.id) || first); } };
+    const details = rest.length ? h("details", { ontoggle: (e) => { open = e.target.open; more(); } }, h("summary", {}, t("more", { n: rest.length })), inside) : null;
     if (details) details.open = open;
     fill(body, plain.slice(0, 1).map((v) => one(v, true)), h("div", { class: "small" }, plain.slice(1).map((v) => one(v, false))), details);
     if (!values.length) fill(body, h("p", { class: "nothing" }, t("never")));
@@ -75,7 +77,9 @@ function card(first) {
     const bad = row.state !== "alive" && row.state !== "slow" && row.state !== "new";
     root.classList.toggle("trouble", bad);
     say(status, row.state === "alive" ? "" : stateName(row.state));
-    say(when, row.at_ms === null ? t("never") : `${old ? `${t("quality.old")} · ` : ""}${ageText(row)}${bad && row.why ? ` · ${row.why}` : ""}`);
+    say(when, row.at_ms === null ? "" : `${old ? `${t("quality.old")} · ` : ""}${ageText(row)}`);
+    say(why, bad && row.why ? row.why : "");
+    why.hidden = !why.textContent;
     for (const part of parts) {
       const v = row.values.find((x) => x.quantity === part.quantity);
       if (!v) continue;
@@ -98,7 +102,7 @@ async function trends(cards) {
       const to = state.now.now_ms;
       const data = await get("/api/history", { sensor: id, quantity: main.quantity, from: to - 3600000, points: 90 });
       fill(c.trend, h("a", { href: `#/charts?sensor=${encodeURIComponent(id)}&quantity=${encodeURIComponent(main.quantity)}` },
-        spark(data, t("trend.hour", { quantity: quantityName(main.quantity) })), h("span", {}, t("trend"))));
+        spark(data, t("trend.hour", { quantity: quantityName(main.quantity) })), h("span", {}, `${t("trend")}: ${extent(data, main)}`)));
     } catch { /* the line is a help, no more; the next minute tries again */ }
   }
 }
