@@ -23,7 +23,6 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, quote_plus
 
 from alerts.alphabet import GSM7, alphabet_of, split
 from alerts.cms import UNKNOWN_TRIES, SmsError, SmsFix, SmsRefused, SmsRetry, SmsUnknown
@@ -42,8 +41,9 @@ from alerts.provider_format import Answer as AnswerForm
 from alerts.provider_format import Provider as Form
 from alerts.provider_format import Request as RequestForm
 from alerts.provider_format import Source as SourceForm
-from alerts.provider_request import make
+from alerts.provider_request import fill, make
 from alerts.provider_wire import NotAnswered, NotReached, Web
+from alerts.untold import basic, parts_of, untold
 
 __all__ = [
     "Balance", "Provider", "Taken", "UnknownProvider", "find", "load", "names", "of_url", "schema",
@@ -208,12 +208,10 @@ class Provider:
     def _clean(self, text: str) -> str:
         """A text without the secrets in it: a provider's answer may show what it was given."""
         opened = self._opened()
-        for name, setting in self.form.settings.items():
-            secret = opened.get(name, "")
-            if setting.kind == "secret" and len(secret) > 2:
-                for written in (secret, quote(secret, safe=""), quote_plus(secret)):
-                    text = text.replace(written, "…")
-        return text
+        told = [opened.get(name) for name, setting in self.form.settings.items() if setting.kind == "secret"]
+        if self.form.request.basic:
+            told.append(basic(*(fill(part, opened) for part in self.form.request.basic)))
+        return untold(text, *told)
 
 
 def of_url(url: str, *, station: str = "", ca: str | None = None, web: Web | None = None) -> Provider:
@@ -267,6 +265,11 @@ class _Address(Provider):
     ) -> None:
         super().__init__(form, {}, station=station, ca=ca, web=web)
         self.any_answer = any_answer
+
+    def _clean(self, text: str) -> str:
+        """Which of its parts are secret nobody says, so none is shown but what each message has anew."""
+        address = PLACEHOLDER.sub("", self.form.request.url)
+        return untold(text, *parts_of(address))
 
     def _judge(self, answer: HttpAnswer, values: Mapping[str, str]) -> Verdict:
         if self.any_answer and 200 <= answer.status <= 299:

@@ -363,7 +363,9 @@ def _drive(job: Coroutine[Any, Any, int]) -> int:
 def _log(verbose: int) -> None:
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
     # systemd's journal adds the time; a person at a terminal sees it happen
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for ours in ("gateway", "alerts", "drivers"):  # others show whole requests, and what is secret in them
+        logging.getLogger(ours).setLevel(level)
 
 
 def _seconds(text: str) -> float:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import time
@@ -241,7 +242,7 @@ class Collector:
                 self._data.mkdir(parents=True, exist_ok=True)
                 self._poison_bytes = file.stat().st_size if file.exists() else 0
             if self._poison_bytes + len(line) < POISON_LIMIT_BYTES:
-                with file.open("ab") as out:
+                with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
                     out.write(line + b"\n")
                 self._poison_bytes += len(line) + 1
         except OSError as e:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from gateway import config_words as words
 from gateway.config_lines import from_pydantic, mean
 from gateway.config_part import Id, Part
-from gateway.config_parts import Database, Web
+from gateway.config_parts import Database
 from gateway.config_words import Place, Secret
 from gateway.errors import ConfigError
 
@@ -53,6 +53,12 @@ class Mqtt(Part):
     key: words.File | None = None
     session_s: Annotated[float, words.within("1 min", "365 d")] = Field(7 * 86400.0, alias="session")
     window: Annotated[int, Field(ge=1, le=65535)] = 10_000
+
+
+class Web(Part):
+    """[web]: a page to look at. It has no password, so none can be given."""
+
+    listen: Annotated[tuple[str, int], BeforeValidator(words.listen)] = ("127.0.0.1", 8080)
 
 
 _SECTIONS: dict[str, type[Part]] = {"collector": General, "mqtt": Mqtt, "influxdb": Database, "web": Web}

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import random
-from base64 import b64encode
 from collections.abc import Sequence
 from urllib.parse import urlencode, urlsplit
 
+from alerts.untold import basic, untold
 from gateway import config
 from gateway.clock import Clock
 from gateway.doctor_finding import Finding, in_thread, one_line
@@ -34,7 +34,7 @@ async def check_database(wanted: config.Station) -> Sequence[Finding]:
     parts = urlsplit(influx.url)
     tls = parts.scheme == "https"
     found = await check_address(
-        "database", parts.hostname or "", parts.port or (443 if tls else 80), tls=tls, ca=None
+        "database", parts.hostname or "", parts.port or (443 if tls else 80), tls=tls, ca=influx.ca
     )
     if any(finding.level == "failure" for finding in found):
         return found
@@ -58,7 +58,7 @@ async def check_database(wanted: config.Station) -> Sequence[Finding]:
 def _write_and_read(station: str, influx: config.Influxdb, at_ms: int, value: int) -> Sequence[Finding]:
     import urllib3
 
-    http = urllib3.PoolManager(retries=False, timeout=REQUEST_S)
+    http = urllib3.PoolManager(retries=False, timeout=REQUEST_S, ca_certs=influx.ca)
     door = _door(influx)
     try:
         ping = http.request("GET", f"{influx.url.rstrip('/')}/ping")
@@ -82,16 +82,9 @@ def _write_and_read(station: str, influx: config.Influxdb, at_ms: int, value: in
 
 
 def _door(influx: config.Influxdb) -> Door:
-    from gateway import influx_doors
+    from gateway.sinks import influx_door
 
-    if influx.version == 1:
-        make = influx_doors.version1(
-            influx.url, influx.database or "", username=influx.username, password=opened(influx.password)
-        )
-    else:
-        bucket = influx.bucket or influx.database or ""
-        make = influx_doors.version2(influx.url, influx.org or "", bucket, token=opened(influx.token))
-    return make()
+    return influx_door(influx)()
 
 
 def _not_written(influx: config.Influxdb, door: Door, answer: Answer) -> Finding:
@@ -120,14 +113,15 @@ def _read_back(http: object, station: str, influx: config.Influxdb, at_ms: int, 
     query = f"SELECT test FROM station WHERE station = '{name}' AND sensor = 'doctor' AND time = {at_ms}ms"  # noqa: S608  InfluxQL of our own; the station's id is letters, digits and -
     fields = {"db": influx.database or influx.bucket or "", "q": query, "epoch": "ms"}
     headers = {}
+    password, token = opened(influx.password), opened(influx.token)
+    who = basic(influx.username, password)
     if influx.version == 1 and influx.username is not None:
-        who = f"{influx.username}:{opened(influx.password) or ''}"
-        headers["Authorization"] = f"Basic {b64encode(who.encode()).decode()}"
-    elif influx.token is not None:
-        headers["Authorization"] = f"Token {opened(influx.token)}"
+        headers["Authorization"] = f"Basic {who}"
+    elif token is not None:
+        headers["Authorization"] = f"Token {token}"
     url = f"{influx.url.rstrip('/')}/query?{urlencode(fields)}"
     answer = http.request("GET", url, headers=headers, redirect=False)
-    said = one_line(answer.data[:300].decode("utf-8", "replace"), 120)
+    said = one_line(untold(answer.data[:300].decode("utf-8", "replace"), password, token, who), 120)
     if answer.status == 200:
         if value in _numbers(answer.data):
             return Finding("database", "test point", "ok", "written and read back")

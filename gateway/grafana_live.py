@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from alerts.untold import untold
 from gateway.influx_lines import Lines
 from gateway.model import Reading, Record
 
@@ -66,7 +67,7 @@ class Door:
                 "POST", self._path, body=lines, headers=headers, redirect=False, preload_content=False
             )
             try:
-                said = answer.read(SAID_BYTES).decode("utf-8", "replace").strip()
+                said = untold(answer.read(SAID_BYTES).decode("utf-8", "replace").strip(), token)
                 answer.drain_conn()
             finally:
                 answer.release_conn()

@@ -11,7 +11,6 @@ every retry of theirs is off.
 from __future__ import annotations
 
 import gzip
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from alerts.untold import basic, untold
 from gateway.influx import Answer, Door
 from gateway.tcp import SYN_BYTES, Carried
 
@@ -96,9 +96,10 @@ class _Version1:
         headers = {"User-Agent": "suuaba"}
         if body is not None:
             headers |= {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}
+        password = _secret(self._password)
+        who = basic(self._username, password)
         if self._username is not None:
-            who = f"{self._username}:{_secret(self._password)}"
-            headers["Authorization"] = f"Basic {b64encode(who.encode()).decode()}"  # UTF-8: RFC 7617, 2.1
+            headers["Authorization"] = f"Basic {who}"
         url = f"{self._url}/{path}?{_query(fields)}"
         try:
             answer = self._http.request("POST", url, body=body, headers=headers, preload_content=False)
@@ -109,7 +110,8 @@ class _Version1:
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from e
-        said = text.decode("utf-8", "replace") if limit == QUERY_LIMIT else _error(text)
+        good = limit == QUERY_LIMIT and answer.status == 200
+        said = text.decode("utf-8", "replace") if good else _error(text, password, who)
         return Answer(answer.status, said, _retry_after(answer.headers))
 
 
@@ -131,9 +133,8 @@ class _Version2:
         except ApiException as e:
             if not e.status:
                 raise ConnectionError(str(e.reason)) from e
-            return Answer(
-                e.status, _error(str(e.body or e.reason or "").encode()), _retry_after(e.headers or {})
-            )
+            said = _error(str(e.body or e.reason or "").encode(), _secret(self._token))
+            return Answer(e.status, said, _retry_after(e.headers or {}))
         except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as e:
             raise ConnectionError(str(e)) from e
         return Answer(204, "")
@@ -165,7 +166,9 @@ class _Version2:
                 answer.release_conn()
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from e
-        return _answered(Answer(answer.status, text.decode("utf-8", "replace")))
+        good = answer.status == 200
+        said = text.decode("utf-8", "replace") if good else _error(text, _secret(self._token))
+        return _answered(Answer(answer.status, said))
 
     def close(self) -> None:
         if self._made is not None:
@@ -255,19 +258,18 @@ def _query(fields: Mapping[str, str]) -> str:
     return urlencode(fields)
 
 
-def _error(body: bytes) -> str:
+def _error(body: bytes, *secrets: str) -> str:
     """The reason in an answer: {"error":"…"} of versions 1 and 3, {"code":"…","message":"…"} of version 2, or
-    the text.
+    the text. It goes into logs, events and messages, so none of what we sent may be in it.
     """
+    text = body.decode("utf-8", "replace")
     try:
         said = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode("utf-8", "replace")
+        said = None
     if isinstance(said, dict):
-        for key in ("error", "message"):
-            if isinstance(said.get(key), str):
-                return str(said[key])
-    return body.decode("utf-8", "replace")
+        text = next((said[key] for key in ("error", "message") if isinstance(said.get(key), str)), text)
+    return untold(text, *secrets)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -60,6 +60,8 @@ FIRST_ANSWER_S = 5.0
 """To our very first CONNECT with MQTT 5; a broker that stays silent is then tried with MQTT 3.1.1."""
 UNANSWERED = 3
 """After so many times we do not ask any more whether we may listen: a broker that forbids it may hang up."""
+HANG_UPS = 2
+"""So often a connection may break while Home Assistant is told; then it is not told any more."""
 PAYLOAD_LIMIT = 64 * 1024
 """A message above is refused here: some brokers hang up on it, and it would hold up everything behind it."""
 
@@ -119,6 +121,7 @@ class MqttSink:
         self._stamp, self._health, self._standing = stamp, health, standing
         self._only = version
         self._discovery = discovery
+        self._hang_ups = 0
         self._root = f"suuaba/1/{level(station)}"
         self._topics: dict[tuple[bool, str], str] = {}
         self._link: MqttLink | None = None
@@ -283,7 +286,17 @@ class MqttSink:
 
     async def _discover(self, link: MqttLink, discovery: Discovery) -> None:
         """Tell Home Assistant. A broker that does not let us is no reason to stop. Raises Unreachable."""
-        answers = await link.send(list(discovery.messages()))
+        try:
+            answers = await link.send(list(discovery.messages()))
+        except Unreachable:
+            self._hang_ups += 1
+            if self._hang_ups >= HANG_UPS:
+                log.warning(
+                    "mqtt: %s: hangs up on what Home Assistant is told; going on without", link.broker
+                )
+                self._discovery = None
+            raise
+        self._hang_ups = 0
         reasons = [*answers.mendable.values(), *answers.refused.values()]
         if reasons:
             said = "the broker does not take what Home Assistant is told"

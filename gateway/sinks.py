@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from gateway import config
     from gateway.embedded import EmbeddedBroker
-    from gateway.grafana_live import Door, GrafanaLive, Journal
+    from gateway.grafana_live import Door as LiveDoor
+    from gateway.grafana_live import GrafanaLive, Journal
     from gateway.homeassistant import Discovery
+    from gateway.influx import Door
 
 METERED_KEEPALIVE_S = 300
 """Where bytes are paid for: a ping every 30 s would be 14 MB in 30 days. The last will comes later then."""
@@ -98,30 +100,34 @@ def _discovery(wanted: config.Station) -> Discovery | None:
 
 
 def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:
-    from gateway import influx_doors
     from gateway.influx import InfluxSink
 
+    return InfluxSink(
+        station,
+        influx_door(influxdb),
+        send=[send.kind for send in influxdb.send],
+        averages_s=[send.length_s for send in influxdb.send],
+    )
+
+
+def influx_door(influxdb: config.Influxdb) -> Callable[[], Door]:
+    """The way into the database of [influxdb]; what it needs is imported when it is made."""
+    from gateway import influx_doors
+
     if influxdb.version == 1:
-        door = influx_doors.version1(
+        return influx_doors.version1(
             influxdb.url,
             influxdb.database or "",
             username=influxdb.username,
             password=opened(influxdb.password),
             ca=influxdb.ca,
         )
-    else:
-        door = influx_doors.version2(
-            influxdb.url,
-            influxdb.org or "",
-            influxdb.bucket or influxdb.database or "",
-            token=opened(influxdb.token),
-            ca=influxdb.ca,
-        )
-    return InfluxSink(
-        station,
-        door,
-        send=[send.kind for send in influxdb.send],
-        averages_s=[send.length_s for send in influxdb.send],
+    return influx_doors.version2(
+        influxdb.url,
+        influxdb.org or "",
+        influxdb.bucket or influxdb.database or "",
+        token=opened(influxdb.token),
+        ca=influxdb.ca,
     )
 
 
@@ -134,10 +140,10 @@ def live_view(wanted: config.Station, journal: Journal) -> GrafanaLive | None:
     return GrafanaLive(wanted.id, journal, live_door(wanted.grafana_live))
 
 
-def live_door(live: config.GrafanaLive) -> Callable[[], Door]:
+def live_door(live: config.GrafanaLive) -> Callable[[], LiveDoor]:
     """The way to Grafana's push endpoint, made when it is needed."""
 
-    def door() -> Door:
+    def door() -> LiveDoor:
         from gateway.grafana_live import Door
 
         return Door(live.url, live.stream, lambda: opened(live.token), live.ca)

@@ -19,7 +19,7 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,7 @@ from gateway.alarms import AlarmFold
 from gateway.alarms_sender import JournalDoor, SmsSender
 from gateway.clock_modem import ModemTime
 from gateway.model import Event, Stamp
+from gateway.sms_power import power_switch
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -52,7 +53,6 @@ AGAIN_CEILING_S = 60.0
 """After a failure the modem is left alone for so long, doubling up to the ceiling."""
 SPAM_SAID_S = 600.0
 NEARLY_FULL = 0.8
-POWER_WITHIN_S = 60.0
 BEAT_S = 1200.0
 
 
@@ -301,7 +301,7 @@ def modem_of(
         pin_tries=note.read(),
         on_pin=note.keep,
         smsc=sms.smsc,
-        power=_power(sms.power) if sms.power else None,
+        power=power_switch(sms.power) if sms.power else None,
         waits=waits,
     )
 
@@ -314,30 +314,6 @@ def provider_of(sms: config.Sms, name: str | SecretStr, station: str) -> Any:
         return provider.of_url(name.get_secret_value(), station=station)
     settings = {key: value.get_secret_value() for key, value in sms.provider_settings.items()}
     return provider.Provider(provider.find(name), settings, station=station)
-
-
-def _power(command: Sequence[str]) -> Callable[[], Awaitable[None]]:
-    """Run the owner's command that switches the modem off and on."""
-
-    async def switch() -> None:
-        log.warning("sms: switching the modem's power: %s", command[0])
-        quiet = asyncio.subprocess.DEVNULL
-        try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=quiet, stderr=quiet)
-        except OSError as e:
-            log.error("sms: %s cannot be run: %s", command[0], e.strerror)
-            return
-        try:
-            async with asyncio.timeout(POWER_WITHIN_S):
-                code = await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            code = -1
-        if code:
-            log.error("sms: %s ended with code %d", command[0], code)
-
-    return switch
 
 
 class _PinNote:

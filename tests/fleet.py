@@ -65,12 +65,21 @@ class Fleet:
     """Publishes from a client of its own, in its own thread; `wait` until the broker has taken everything."""
 
     def __init__(
-        self, port: int, name: str = "fleet", again: Callable[[str, int], tuple[str, bytes]] | None = None
+        self,
+        port: int,
+        name: str = "fleet",
+        again: Callable[[str, int], tuple[str, bytes]] | None = None,
+        *,
+        user: tuple[str, str] | None = None,
     ) -> None:
-        """`again` gives a station's record with that number: what is asked for is sent once more."""
+        """`again` gives a station's record with that number: what is asked for is sent once more. `user`: name
+        and password.
+        """
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5, reconnect_on_failure=True
         )
+        if user:
+            self._client.username_pw_set(*user)
         self._client.reconnect_delay_set(0.05, 0.2)
         self._client.max_inflight_messages_set(200)
         self._client.max_queued_messages_set(0)

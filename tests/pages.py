@@ -85,12 +85,17 @@ class StationWithPage:
         self.log = folder / "station.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{port}"
+        self.options: tuple[str, ...] = ()
+        self.environment: dict[str, str] = {}
+        """Beside this process's own."""
 
     def start(self) -> None:
         """Start it and wait until the page answers."""
-        command = [sys.executable, "-m", "gateway.cli", "run", str(self.file)]
+        command = [sys.executable, "-m", "gateway.cli", *self.options, "run", str(self.file)]
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=os.environ | self.environment
+            )
         self.until(lambda: self.client().get("/healthz").status in (200, 503))
 
     def stop(self, *, kill: bool = False) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from gateway import config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, Unreachable
 from gateway.homeassistant import CLASSES, FILE, PREFIX, TAKEN, Discovery, configs
 from gateway.model import Reading, Stamp, Value
-from gateway.mqtt import MqttSink
+from gateway.mqtt import HANG_UPS, MqttSink
 from gateway.mqtt_messages import encode, reading_json
 from tests.memory_journal import stamp
 from tests.services import Mosquitto, Subscriber, running
@@ -151,6 +151,28 @@ def test_a_broker_that_forbids_it_gets_the_readings_all_the_same(
         asyncio.run(once())
         assert "does not take what Home Assistant is told" in caplog.text
         assert not (tmp_path / "data" / FILE).exists()
+
+
+def test_a_broker_that_hangs_up_on_it_gets_the_readings_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Mosquitto 2.0.11 without a limit of what it keeps."""
+    (tmp_path / "acl").write_text("topic write suuaba/1/kyia-1/#\n")
+    settings = f"acl_file {tmp_path}/acl\nmax_queued_messages 0"
+    with running(Mosquitto(tmp_path / "broker", settings=settings)) as broker:
+        discovery = Discovery(configs(station(tmp_path), "1"), tmp_path / "data")
+        sink = MqttSink("kyia-1", broker.url, stamp=stamp, discovery=discovery)
+
+        async def some() -> None:
+            async with asyncio.timeout(20):
+                for _ in range(HANG_UPS):
+                    with pytest.raises(Unreachable):
+                        await sink.beat()
+                await sink.beat()
+                await sink.close()
+
+        asyncio.run(some())
+        assert "going on without" in caplog.text
 
 
 def test_it_needs_readings(tmp_path: Path) -> None:

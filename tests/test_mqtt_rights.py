@@ -15,6 +15,7 @@ import paho.mqtt.publish as publish
 import pytest
 
 from gateway.errors import Unreachable
+from gateway.homeassistant import Discovery
 from gateway.model import Reading, Record, Stamp, Value
 from gateway.mqtt import MqttSink
 from tests.centre import T0_MS, Process
@@ -39,7 +40,8 @@ class Deployed(Mosquitto):
         ):
             certificates(self.certificates, *words.split())
         self.mutual_port = free_port()
-        super().__init__(folder, users={"st-a": "word-a", "st-b": "word-b", "centre-1": "word-c"})
+        users = {"st-a": "word-a", "st-b": "word-b", "centre-1": "word-c", "homeassistant": "word-h"}
+        super().__init__(folder, users=users)
 
     def set_users(self, users: dict[str, str]) -> None:
         super().set_users(users)  # writes the passwords; the configuration is the one of deploy/
@@ -178,6 +180,32 @@ def test_a_collector_may_ask_a_station_and_another_station_may_not(broker: Deplo
         await a.close()
 
     play(job())
+
+
+def test_home_assistant_hears_a_station_of_itself_and_of_no_other(broker: Deployed, tmp_path: Path) -> None:
+    ca = broker.certificates / "ca.crt"
+    heard = Subscriber(broker.port, "homeassistant/#", username="homeassistant", password="word-h", ca=ca)
+    prefix = "homeassistant/sensor"
+    wanted = {f"{prefix}/{station}/ph1_ph/config": b"{}" for station in ("st-b", "st-a")}
+
+    async def job() -> None:
+        lying = Discovery(wanted, tmp_path / "lying")
+        honest = Discovery({f"{prefix}/st-a/ph1_ph/config": b'{"name": "pH"}'}, tmp_path / "honest")
+        for discovery in (lying, honest):
+            a = sink(broker, "st-a", identity=identity(broker, "st-a"), discovery=discovery)
+            await a.beat()
+            await a.close()
+
+    play(job())
+    publish = ["mosquitto_pub", "-h", "localhost", "-p", str(broker.port), "--cafile", str(ca), "-q", "1"]
+    for topic in ("homeassistant/light/st-a/x/config", "homeassistant/status", f"{prefix}/st-a/end/config"):
+        words = [*publish, "-u", "st-a", "-P", "word-a", "-t", topic, "-m", "end"]
+        subprocess.run(words, check=True, timeout=30)
+    heard.wait("the end", lambda got: got and got[-1].payload == b"end")
+    topics = {got.topic for got in heard.got}
+    assert topics == {f"{prefix}/st-a/ph1_ph/config", f"{prefix}/st-a/end/config"}
+    assert b'{"name": "pH"}' in {got.payload for got in heard.got}
+    heard.close()
 
 
 def test_a_collector_with_a_certificate_collects_and_shows_no_secret(

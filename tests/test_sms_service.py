@@ -25,7 +25,8 @@ from drivers.link import Line, Link
 from gateway import config
 from gateway.alarms_sender import SmsSender
 from gateway.errors import ConfigError
-from gateway.sms import SmsDesk, SmsService, _power, _salt
+from gateway.sms import SmsDesk, SmsService, _salt
+from gateway.sms_power import power_switch
 from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station
 from tests.virtual_time import run
 
@@ -672,7 +673,7 @@ def test_the_salt_is_made_once_and_is_secret(tmp_path: Path) -> None:
 def test_the_power_switch_is_a_command(
     command: tuple[str, ...], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asyncio.run(_power(command)())
+    asyncio.run(power_switch(command)())
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert (len(errors) == 1 and said in errors[0]) if said else errors == []
 
