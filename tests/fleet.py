@@ -72,8 +72,8 @@ class Fleet:
         *,
         user: tuple[str, str] | None = None,
     ) -> None:
-        """`again` gives a station's record with that number: what is asked for is sent once more. `user`: name
-        and password.
+        """`again` gives a station's record with that number: what is asked for is sent once more.
+        `user`: name and password.
         """
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5, reconnect_on_failure=True
