@@ -133,7 +133,8 @@ class _Version2:
         except ApiException as e:
             if not e.status:
                 raise ConnectionError(str(e.reason)) from e
-            said = _error(str(e.body or e.reason or "").encode(), _secret(self._token))
+            sent = self._made[0] if self._made is not None else ""
+            said = _error(str(e.body or e.reason or "").encode(), sent)
             return Answer(e.status, said, _retry_after(e.headers or {}))
         except (urllib3.exceptions.HTTPError, UnicodeDecodeError) as e:
             raise ConnectionError(str(e)) from e
@@ -153,11 +154,12 @@ class _Version2:
         if pools is None:
             raise ConnectionError("no client")
         fields = {"db": self._bucket, "epoch": "ns", "q": question}
+        token = _secret(self._token)
         try:
             answer = pools.request(
                 "GET",
                 f"{self._url.rstrip('/')}/query?{_query(fields)}",
-                headers={"Authorization": f"Token {_secret(self._token)}"},
+                headers={"Authorization": f"Token {token}"},
                 preload_content=False,
             )
             try:
@@ -167,7 +169,7 @@ class _Version2:
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from e
         good = answer.status == 200
-        said = text.decode("utf-8", "replace") if good else _error(text, _secret(self._token))
+        said = text.decode("utf-8", "replace") if good else _error(text, token)
         return _answered(Answer(answer.status, said))
 
     def close(self) -> None:

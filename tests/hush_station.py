@@ -155,7 +155,7 @@ def page(place: StationWithPage, password: str, *, modem: bool) -> str:
     said.append(described.body.decode())
     for path, methods in described.json["paths"].items():
         real = path.replace("{id}", "always").replace("{verb}", "status")
-        if "logout" in path or "login" in path or (path == "/api/sms/test" and not modem):
+        if path in ("/api/logout", "/api/login", "/api/scan/stream", *([] if modem else ["/api/sms/test"])):
             continue
         for client in (public, technician):
             if path == "/api/stream":
@@ -164,8 +164,8 @@ def page(place: StationWithPage, password: str, *, modem: bool) -> str:
             for method in methods:
                 if method == "get":
                     answer = client.get(real + QUERIES.get(path, ""))
-                    assert client is public or answer.status in (200, 404), (real, answer.body)
-                else:
+                    assert client is public or answer.status < 500, (real, answer.body)
+                elif path != "/api/scan":  # it would take the ports away
                     answer = client.post(real, POSTS.get(path, {}))
                 said.append(answer.body.decode("utf-8", "replace") + str(answer.headers))
     assert "suuaba_" in "".join(said)  # /metrics was among it
