@@ -155,7 +155,12 @@ def page(place: StationWithPage, password: str, *, modem: bool) -> str:
     said.append(described.body.decode())
     for path, methods in described.json["paths"].items():
         real = path.replace("{id}", "always").replace("{verb}", "status")
-        if path in ("/api/logout", "/api/login", "/api/scan/stream", *([] if modem else ["/api/sms/test"])):
+        if path in (
+            "/api/logout",
+            "/api/login",
+            "/api/scan/stream",
+            *([] if modem else ["/api/sms/test", "/api/stream"]),
+        ):
             continue
         for client in (public, technician):
             if path == "/api/stream":
