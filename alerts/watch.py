@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 
-from alerts import lifeline
+from alerts import air_quality, lifeline
 from alerts.mail import TOO_OLD, Limits, Mail
 from alerts.memory import (
     STATION,
@@ -254,7 +254,9 @@ class Watch:
             window = add(window, at_ms, value, rule.change_s or rule.over_s, rule.every_s)
         self.memory.windows[rule.id] = window
         if rule.nowcast:
-            return nowcast(window, rule.every_s)
+            found = nowcast(window, rule.every_s)
+            is_dust = rule.quantity in air_quality.PARTICLES and rule.unit == air_quality.UNIT
+            return air_quality.cut(rule.quantity, found) if found is not None and is_dust else found
         if rule.change_s:
             return change(window, rule.change_s, rule.every_s)
         return mean(window, rule.over_s, rule.every_s)
