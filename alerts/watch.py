@@ -110,6 +110,10 @@ class Watch:
                 memory.muted.pop(name, None)
         return said
 
+    def watches(self, sensor: str) -> bool:
+        """Whether any rule looks at this sensor; of others nothing need be shown."""
+        return sensor in self._by_sensor
+
     def see_values(
         self, sensor: str, at_ms: int, values: Mapping[str, tuple[float, bool]], now: Now
     ) -> list[Said]:

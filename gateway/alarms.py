@@ -35,7 +35,7 @@ from gateway.model import Average, Body, Event, Flag, Reading, Record, Stamp
 log = logging.getLogger(__name__)
 
 _LONG_AGO_MS = 10**10
-_BAD = (Flag.FAIL, Flag.MISSING)
+_BAD = (int(Flag.FAIL), int(Flag.MISSING))
 
 
 class Steady(msgspec.Struct):
@@ -93,7 +93,10 @@ class AlarmFold:
         """See one record. Its own events pass without effect."""
         body = record.body
         if isinstance(body, Reading):
-            at_ms, now = self._now(body.at)
+            at_ms = self._steady.place(body.at, newly_started=self._newly_started)
+            if not self.watch.watches(body.sensor):
+                return ()
+            now = self._present()
             values = {name: (value.value, value.flag not in _BAD) for name, value in body.values.items()}
             return self._bodies(body.at, now, self.watch.see_values(body.sensor, at_ms, values, now))
         if isinstance(body, Average):

@@ -126,11 +126,14 @@ class Health:
     """Readings in a row without a valid answer."""
     garbled: int = 0
     """Readings in a row of which only rubbish came."""
+    smooth: int = 0
+    """Readings in a row that were neither strained nor disturbed."""
     recent: deque[Tried] = field(default_factory=lambda: deque(maxlen=LOOK_BACK))
 
     def after(self, state: str, tried: Tried) -> str:
         """The state that follows from `state` and what came of one slot."""
         self.recent.append(tried)
+        self.smooth = 0 if tried.strained or tried.crosstalk else self.smooth + 1
         match tried.miss:
             case Miss.NO_ANSWER:
                 self.silent += 1
@@ -159,6 +162,8 @@ class Health:
         self.recent.clear()
 
     def _answering(self, state: str) -> str:
+        if self.smooth >= LOOK_BACK:
+            return "alive"
         crosstalk = sum(tried.crosstalk for tried in self.recent)
         strained = sum(tried.strained for tried in self.recent)
         if crosstalk >= (1 if state == "crosstalk" else CROSSTALK_FROM):

@@ -35,15 +35,12 @@ from gateway.journal_folds import Fold as Fold
 from gateway.journal_folds import Folds
 from gateway.journal_pending import Pending
 from gateway.journal_recent import Recent
+from gateway.journal_rhythm import Rhythm
 from gateway.journal_store import Memory
 from gateway.model import Body, Event, Record
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.05
-"""A commit waits this long for the other readings of the same moment."""
-EARLY = 0.9
-"""Of the commit interval, after the last: so commits come to follow the readings of each second closely."""
 SETTLE_BYTES = 1024 * 1024
 SETTLE_S = 1800.0
 SETTLE_AGAIN_S = 10.0
@@ -80,12 +77,11 @@ class Journal:
         self.folder = folder
         self._clock = clock
         self._folds = Folds(folds)
-        self._commit_s, self._sync_s = commit_s, sync_s
+        self._rhythm = Rhythm(commit_s, sync_s)
         self._keep_s, self._limit_bytes = keep_s, limit_bytes
         self._disk = Disk(folder, make_key=make_key)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._lock = asyncio.Lock()  # one disk job at a time, in order
-        self._dirty = asyncio.Event()
         self._committed = asyncio.Event()  # replaced at each commit: whoever waits on the old one is woken
         self._memory = Memory()
         self._next_seq = 1
@@ -95,8 +91,6 @@ class Journal:
         self._recent = Recent(self._load, self._unreadable)
         self._unsettled_bytes = 0
         self._settle_due_s = 0.0
-        self._synced_s = 0.0
-        self._unsynced = False
         self._here: set[str] = set()  # the followers of this process
         self._troubles: dict[str, str] = {}  # what the disk does not take at present, and why
 
@@ -118,6 +112,7 @@ class Journal:
             raise
 
     async def _open(self) -> None:
+        self._rhythm.start()
         at = self._clock.stamp()
         found = await self._in_thread(lambda: self._disk.recover(at.boot, at.utc_ms))
         self._memory = found.memory
@@ -144,7 +139,7 @@ class Journal:
         """
         if not bodies:
             return []
-        self._dirty.set()
+        self._rhythm.records()
         waiting = deque(bodies)
         records = []
         while waiting:
@@ -189,7 +184,7 @@ class Journal:
         if name not in self._memory.cursors:
             self._memory.cursors[name] = self._committed_seq
             self._cursors_moved = True  # also where it begins must outlive a kill
-            self._dirty.set()
+            self._rhythm.cursors()
         return self._memory.cursors[name]
 
     def finish(self, name: str, seq: int) -> None:
@@ -197,7 +192,7 @@ class Journal:
         if seq > self._memory.cursors.get(name, -1):
             self._memory.cursors[name] = seq
             self._cursors_moved = True
-            self._dirty.set()
+            self._rhythm.cursors()
 
     def cursors_of(self, name: str) -> dict[str, int]:
         """A follower's own cursor and those of the stretches it still owes, which are named NAME/…"""
@@ -207,7 +202,7 @@ class Journal:
         """Keep a cursor no longer; forgotten with the next commit."""
         if self._memory.cursors.pop(name, None) is not None:
             self._cursors_moved = True
-            self._dirty.set()
+            self._rhythm.cursors()
 
     def refuse(self, name: str, record: Record, reason: str) -> None:
         """Note that a sink will never take this record. The record itself stays in the journal."""
@@ -232,25 +227,12 @@ class Journal:
 
     async def run(self) -> None:
         """Commit, sync, settle and forget, each in its time, until cancelled. Raises JournalError."""
-        loop = asyncio.get_running_loop()
-        last_s = loop.time() - self._commit_s
         while True:
-            due_s = self._synced_s + self._sync_s if self._unsynced else None
-            try:
-                async with asyncio.timeout_at(due_s):
-                    await self._dirty.wait()
-                    await asyncio.sleep(
-                        max(last_s + EARLY * self._commit_s - loop.time(), min(GATHER_S, self._commit_s))
-                    )
-            except TimeoutError:
-                now_s = loop.time()  # a sync between two commits does not shift them
-            else:
-                now_s = last_s = loop.time()
-            durable = self._unsynced and now_s - self._synced_s >= self._sync_s - 1e-3  # a timer may be early
+            durable = await self._rhythm.due()
             async with self._lock:
                 taken = await self._to_the_end(self._commit(durable=durable))
             if not taken:
-                await asyncio.sleep(max(self._commit_s, GATHER_S))
+                await self._rhythm.pause()
 
     async def close(self) -> None:
         """Keep what is there and mark a clean end. Raises JournalError when the disk does not take it."""
@@ -268,7 +250,7 @@ class Journal:
 
     async def _commit(self, *, durable: bool) -> bool:
         """Write what is pending to the tail, and now and then settle. Whether the disk took it."""
-        self._dirty.clear()
+        self._rhythm.begin()
         taken = await self._write_tail(durable=durable)
         now_s = asyncio.get_running_loop().time()
         due = now_s >= self._settle_due_s
@@ -280,7 +262,7 @@ class Journal:
         return taken
 
     async def _write_tail(self, *, durable: bool, closed: bool = False) -> bool:
-        records, lines = self._pending.begin(), []
+        records, began_s, lines = self._pending.begin(), asyncio.get_running_loop().time(), []
         reserved = self._memory.reserved
         durable = durable or bool(records and records[-1].seq >= reserved)
         if durable:
@@ -297,16 +279,15 @@ class Journal:
         text = b"\n".join(lines) + b"\n"
         if not await self._write("records", lambda: self._disk.write(text, durable=durable)):
             if durable:  # what was taken before is safe
-                self._unsynced, self._synced_s = False, asyncio.get_running_loop().time()
-            self._dirty.set()
+                self._rhythm.synced(began_s if self._pending else None)
+            self._rhythm.failed()
             self._shed(self._troubles["records"])
             return False
         self._memory.reserved = reserved
         self._unsettled_bytes += len(text)
-        self._unsynced = not durable
-        if durable:
-            self._synced_s = asyncio.get_running_loop().time()
         self._taken(records)
+        if durable:
+            self._rhythm.synced(began_s if self._pending else None)
         return True
 
     async def _settle(self, *, closed: bool = False) -> bool:
@@ -314,7 +295,7 @@ class Journal:
         remember and how far the followers are; begin the tail's next generation. Whether the disk took it.
         """
         loop = asyncio.get_running_loop()
-        pending = self._pending.begin()
+        pending, began_s = self._pending.begin(), loop.time()
         records = [*self._recent.late(), *pending]
         memory = msgspec.structs.replace(
             self._memory,
@@ -329,10 +310,10 @@ class Journal:
             return False
         self._settle_due_s = loop.time() + SETTLE_S
         self._unsettled_bytes = 0
-        self._unsynced, self._synced_s = False, loop.time()
         memory.cursors = self._memory.cursors  # they may have moved meanwhile
         self._memory = memory
         self._taken(pending)
+        self._rhythm.synced(began_s if self._pending else None)
         self._recent.settled(RECENT)
         return True
 

@@ -55,6 +55,7 @@ GAP_MS, GAP_SLOTS = 10_000, 3
 LONG_HOURS = 3
 """A run over more hours than this is told in one piece."""
 BOOTS = 8
+_BAD = frozenset({int(Flag.SUSPECT), int(Flag.FAIL)})
 SILENT = ("dead", "quarantined", "unplugged")
 """States in which slots are missed for that reason (gateway.governor.Miss)."""
 
@@ -183,12 +184,8 @@ class GapLedger:
             hour = self._hour(sensor, course, number, at, derived)
         hour.expected += 1
         hour.taken += 1
-        bad = False
-        for value in reading.values.values():
-            if value.flag == Flag.SUSPECT or value.flag == Flag.FAIL:
-                bad = True
-                hour.flagged += 1
-                break
+        bad = not _BAD.isdisjoint([value.flag for value in reading.values.values()])
+        hour.flagged += bad
         course.recent = [*course.recent[-1:], (seq, number, bad)]
         gap = course.gap
         if gap is not None:
@@ -213,7 +210,7 @@ class GapLedger:
     def _flagged(self, detail: Mapping[str, object]) -> None:
         """The test on a reading whose verdict came with the next one."""
         course = self._state.courses.get(str(detail.get("sensor")))
-        if course is None or detail.get("flag") not in (Flag.SUSPECT, Flag.FAIL):
+        if course is None or detail.get("flag") not in _BAD:
             return
         for i, (seq, number, bad) in enumerate(course.recent):
             if seq == detail.get("seq") and not bad and number in course.hours:

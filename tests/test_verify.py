@@ -16,8 +16,7 @@ from random import Random
 
 import pytest
 
-from gateway import cli, journal_chain
-from gateway import journal as journal_module
+from gateway import cli, journal_chain, journal_rhythm
 from gateway.journal import Journal
 from gateway.journal_blocks import Reader
 from gateway.journal_chain import NOTHING, link, text
@@ -456,7 +455,7 @@ def test_a_damaged_key_costs_no_start(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_head_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.evidence_heads import Heads
 
-    monkeypatch.setattr(journal_module, "GATHER_S", 0.0)
+    monkeypatch.setattr(journal_rhythm, "GATHER_S", 0.0)
     clock = FixedClock()
 
     async def job() -> None:
