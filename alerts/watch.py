@@ -33,12 +33,13 @@ from alerts.memory import (
 )
 from alerts.messages import Texts
 from alerts.outbox import TELLING, Outcome
-from alerts.policy import Contact, Moment, Story, on_change, on_time, tell_again
+from alerts.policy import Contact, Moment, Story, on_change, on_time, rank, tell_again
 from alerts.rules import (
     OF_STATION,
     Kind,
     Observation,
     Phase,
+    Priority,
     Quality,
     Rule,
     State,
@@ -59,6 +60,8 @@ UNWATCHED_S = 60.0
 """When nobody has looked for so long, nothing is concluded from the silence."""
 SHELVE_MOST_S = 86_400.0
 _OVER = "it was over before this was sent"
+_SAME_NEWS = {Kind.NO_DATA: Kind.FAULT, Kind.FAULT: Kind.NO_DATA}
+"""A dead probe is both: who was told of the one need not be told of the other."""
 _ENDS = {"shelved": "unshelved", "suppressed": "unsuppressed", "out_of_service": "in_service"}
 
 
@@ -331,11 +334,17 @@ class Watch:
             return Overlay("suppressed", "", "the station has just started", until_ms)
         if rule.parent and is_up(self.memory, rule.parent):
             return Overlay("suppressed", "", f"{rule.parent} stands")
-        if rule.kind is Kind.NO_DATA:  # that the sensor is ill is told already
-            for other in self._by_sensor[rule.sensor]:
-                if other.kind is Kind.FAULT and other.send and is_up(self.memory, other.id):
-                    return Overlay("suppressed", "", f"{other.id} stands")
+        quick = rule.kind is Kind.NO_DATA or is_up(self.memory, rule.id)
+        other_kind = _SAME_NEWS.get(rule.kind) if quick else None
+        for other in self._by_sensor[rule.sensor] if other_kind else ():
+            if other.kind is other_kind and self._is_told(other, rule.priority):
+                return Overlay("suppressed", "", f"{other.id} stands")
         return None
+
+    def _is_told(self, rule: Rule, priority: Priority) -> bool:
+        """Whether this alarm stands, and people were told of it as of one so urgent."""
+        told = self.memory.stories.get(rule.id, Story()).episode_ms is not None and rule.send
+        return bool(told) and rank(rule.priority) <= rank(priority) and is_up(self.memory, rule.id)
 
     def _in_season(self, rule: Rule, now: Now) -> bool:
         if not (rule.months or rule.hours):

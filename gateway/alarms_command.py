@@ -73,9 +73,10 @@ async def alarms(file: Path, wish: Wish, say: Say) -> int:
         except NotRunning as e:
             raise ControlError(f"alarms {wish.do}: {e}") from None
         except ControlError as e:
+            said = f"{e}{_left_out(station, rule)}"
             if len(wish.rules) == 1:
-                raise
-            print_error(str(e))
+                raise ControlError(said) from None
+            print_error(said)
             code = 1
             continue
         done.append(answer["alarm"])
@@ -84,6 +85,17 @@ async def alarms(file: Path, wish: Wish, say: Say) -> int:
     if wish.as_json:
         say(json.dumps({"alarms": done}, ensure_ascii=False))
     return code
+
+
+def _left_out(station: config.Station, rule: str = "") -> str:
+    """That a rule may be missing because of a mistake in the file; ""
+    where it has none, or has this rule.
+    """
+    mistakes = len(station.left_out)
+    if not mistakes or rule in {known.id for known in station.rules}:
+        return ""
+    has, names = ("a mistake", "it") if mistakes == 1 else (f"{mistakes} mistakes", "them")
+    return f"; {station.file.name} has {has}, and may lack a rule for it: suuaba check names {names}"
 
 
 def print_error(line: str) -> None:
@@ -99,7 +111,7 @@ async def _list(station: config.Station, wish: Wish, zone: ZoneInfo, say: Say) -
     if wish.rules:
         unknown = [rule for rule in wish.rules if rule not in {row["rule"] for row in rows}]
         if unknown:
-            raise ControlError(f"there is no rule {unknown[0]!r}")
+            raise ControlError(f"there is no rule {unknown[0]!r}{_left_out(station, unknown[0])}")
         rows = [row for row in rows if row["rule"] in wish.rules]
     rows = sorted(rows, key=_urgency)
     if wish.as_json:
@@ -108,7 +120,7 @@ async def _list(station: config.Station, wish: Wish, zone: ZoneInfo, say: Say) -
     for row in rows:
         say(_line(row, zone))
     if not rows:
-        say("no rules: add [[rule]] to the configuration")
+        say(f"no rules{_left_out(station) or ': add [[rule]] to the configuration'}")
     return 0
 
 
