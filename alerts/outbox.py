@@ -49,7 +49,8 @@ class Row:
 
     `bundle`: it waits for others to go with, and `brief` is what a digest says of it (or only its `sensor`).
     `taken` are the path's references of the parts that it took, from the first on; `reported` the parts known
-    to be delivered. `path` is the way by which it went, or may have gone.
+    to be delivered. `path` is the way by which it went, or may have gone; `trying` the one that
+    has it now, while the state is SENDING.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Row:
     taken: tuple[int | str, ...] = ()
     reported: tuple[int, ...] = ()
     path: str = ""
+    trying: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,8 @@ class Outbox:
         if row is None or row.group:
             return []
         if outcome.state == "sending":
-            if row.state is RowState.QUEUED and outcome.attempt == row.attempts + 1:
-                self._set(replace(row, state=RowState.SENDING, attempts=outcome.attempt))
+            if outcome.attempt == row.attempts + (row.state is RowState.QUEUED):
+                self._set(replace(row, state=RowState.SENDING, attempts=outcome.attempt, trying=outcome.path))
             return []
         if outcome.state in ("delivered", "undelivered", "withdrawn"):
             return self._reported(row, outcome)

@@ -15,6 +15,9 @@ A message of several parts that was broken off goes on (`first`) by the path tha
 (`before`), for a telephone puts together only what has one sender. Where that path does not go on, the end
 is unknown: the repetition is whole, by another. `before` also tells, after a restart, who may have sent it.
 
+`begins` is told each path before it is given the message, and waited for: so what is durable tells, after a
+kill in the middle, who may have sent it.
+
 A path that failed rests, from a minute up to a quarter of an hour, and those that work go before it; when all
 rest, all are tried. Pure ordering: no clock of its own, no disk, nothing sent twice without a mark.
 """
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,6 +72,7 @@ class _Path:
     rests_until_s: float = 0.0
 
 
+Begins = Callable[[str], Awaitable[None]]
 _MORE = ("message_id", "first", "validity_h")
 _Said = list[tuple[_Path, SmsError]]
 
@@ -95,7 +99,7 @@ class Paths:
 
     async def send(
         self, to: str, text: str, *, reference: int, message_id: str = "", urgent: bool = True,
-        first: int = 1, before: str = "", validity_h: float = 24.0,
+        first: int = 1, before: str = "", validity_h: float = 24.0, begins: Begins | None = None,
     ) -> SentBy:  # fmt: skip
         """Hand one message over by the first path that takes it.
 
@@ -104,6 +108,8 @@ class Paths:
         one that may have sent it, or that took the first parts.
         """
         if first > 1:
+            if begins is not None:
+                await begins(before)
             return await self._go_on(to, text, reference, before, urgent, first, validity_h)
         if before and message_id not in self._unknown:  # as it was when we were last here, before a restart
             self._unknown[message_id] = {before}
@@ -111,6 +117,8 @@ class Paths:
         unknown = False
         repetition = message_id in self._unknown  # the owner's; its text is marked already
         for path in self._in_order(message_id):
+            if begins is not None:
+                await begins(path.name)
             try:
                 more = {"message_id": message_id, "validity_h": validity_h}
                 sent = await self._by(path, to, text, reference, more)

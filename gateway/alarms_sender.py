@@ -66,7 +66,8 @@ class SmsPath(Protocol):
     """A way by which SMS leave the station: a modem, a provider, several in order.
 
     A path whose `send` also has `message_id`, `urgent`, `validity_h` or `before` (which path may have sent
-    it) is told them; one with `first` can go on where a message was broken off.
+    it) is told them. One with `begins` waits for it before it lets one of several ways have the message; one
+    with `first` can go on where a message was broken off.
     """
 
     async def send(self, to: str, text: str, *, reference: int) -> Sent:
@@ -128,7 +129,8 @@ class SmsSender:
     async def run(self) -> None:
         """Send until cancelled. Raises JournalError."""
         for row in self._fold.watch.memory.outbox.sending():
-            await self._record(row, row.attempts, "unknown", error="interrupted; it may have been sent")
+            said = "interrupted; it may have been sent"
+            await self._record(row, row.attempts, "unknown", error=said, path=row.trying or self._name)
         while True:
             self._fold.more.clear()
             row_to_send = self._fold.next_row()
@@ -154,11 +156,17 @@ class SmsSender:
             if self._fold.watch.memory.outbox.rows.get(row.id) is not row:
                 return  # meanwhile its delivery was reported
         attempt = row.attempts + 1
-        await self._record(row, attempt, "sending")
+
+        async def begins(path: str) -> None:
+            await self._record(row, attempt, "sending", path=path)
+
+        if "begins" not in self._understands:
+            await begins(self._name)
         more: dict[str, Any] = {"message_id": row.id, "first": len(row.taken) + 1}
         more |= {"urgent": row.priority is Priority.CRITICAL, "before": row.path}
         left_h = (row.expires_ms - self._fold.now(self._stamp()).ms) / 3_600_000
         more["validity_h"] = min(max(left_h, VALID_LEAST_H), VALID_MOST_H)
+        more["begins"] = begins
         more = {name: value for name, value in more.items() if name in self._understands}
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
