@@ -66,21 +66,6 @@ def test_the_repetition_goes_by_the_other(
     story(main)
 
 
-def test_a_delivery_report_finds_the_message_by_the_path_that_had_it(tmp_path: Path) -> None:
-    async def main() -> None:
-        async def path_of(station: Station) -> str:
-            [row] = station.fold.watch.memory.outbox.rows.values()
-            return row.path
-
-        killed = Path1()
-        killed.after = cut
-        await life(tmp_path, "first", killed, Path1(), states)
-        dead = Path1(*[NO_NETWORK] * 50)
-        assert await life(tmp_path, "then", dead, Path1(*[NO_NETWORK] * 50), path_of) == "modem"
-
-    story(main)
-
-
 def test_only_the_attempt_under_way_tells_who_has_it() -> None:
     outbox = Outbox()
     outbox.put(Row("r", "r", 1, Notice.RAISE, "duty", Priority.HIGH, "t", 1, "", 0, 10**9, 1, 1))
