@@ -16,18 +16,17 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from tests.scripted_web import Asked as Asked
+from tests.scripted_web import Reply as Reply
+from tests.scripted_web import ScriptedWeb as ScriptedWeb
+from tests.subscriber import Got as Got
+from tests.subscriber import Subscriber as Subscriber
 
 READY_WITHIN_S = 30.0
 
@@ -219,82 +218,6 @@ def make_certificates(folder: Path) -> None:
     openssl("x509", "-req", "-in", "server.csr", *by, "-days", "2", "-out", "server.crt")
 
 
-@dataclass
-class Got:
-    """A message as a subscriber received it."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.payload)
-
-
-class Subscriber:
-    """A second, real client (paho, in its own thread) that keeps what arrives. Comes back by itself after an
-    outage.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        topic: str = "#",
-        *,
-        username: str | None = None,
-        password: str | None = None,
-        ca: Path | None = None,
-        qos: int = 1,
-    ) -> None:
-        self.got: list[Got] = []
-        self._topic = topic
-        self._subscribed = threading.Event()
-        self._changed = threading.Condition()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
-        self._client.reconnect_delay_set(0.05, 0.2)
-        if username:
-            self._client.username_pw_set(username, password)
-        if ca:
-            self._client.tls_set(str(ca))
-        self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
-        self._client.connect("localhost", port)
-        self._client.loop_start()
-        assert self._subscribed.wait(READY_WITHIN_S)
-
-    def wait(self, what: str, condition: Callable[[list[Got]], Any], within_s: float = READY_WITHIN_S) -> Any:
-        """Block until the condition on everything received so far gives something true, and give that."""
-        with self._changed:
-            deadline_s = time.monotonic() + within_s
-            while not (found := condition(self.got)):
-                left_s = deadline_s - time.monotonic()
-                last = [(g.topic, g.payload[:80]) for g in self.got[-5:]]
-                assert left_s > 0, f"{what}: not within {within_s:g} s; got {last}"
-                self._changed.wait(left_s)
-            return found
-
-    def seqs(self, kind: str = "reading") -> list[int]:
-        return [g.json["seq"] for g in list(self.got) if g.topic.split("/")[3] == kind]
-
-    def again(self) -> None:
-        """Wait until subscribed anew: after the broker was away."""
-        assert self._subscribed.wait(READY_WITHIN_S)
-
-    def expect_outage(self) -> None:
-        self._subscribed.clear()
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        with self._changed:
-            self.got.append(Got(message.topic, message.payload, message.retain))
-            self._changed.notify_all()
-
-
 # ── databases ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -398,111 +321,6 @@ class VictoriaMetrics(WebServer):
             fetch(f"{self.url}{path}")
         query = urllib.parse.urlencode({"match[]": match})
         return [json.loads(line) for line in fetch(f"{self.url}/api/v1/export?{query}").splitlines()]
-
-
-# ── a scriptable web server ─────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Reply:
-    """What the scripted server answers. `cut` closes in mid-answer; `hang_s` says nothing for so long, then
-    closes.
-    """
-
-    status: int = 204
-    body: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    cut: bool = False
-    hang_s: float = 0.0
-
-
-@dataclass
-class Asked:
-    """What the scripted server was asked."""
-
-    line: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class ScriptedWeb:
-    """Answers each request by the next reply of `script`, then by `otherwise`, which may be a function of
-    what was asked.
-    """
-
-    def __init__(self) -> None:
-        self.script: list[Reply] = []
-        self.otherwise: Reply | Callable[[Asked], Reply] = Reply()
-        self.asked: list[Asked] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._socket.getsockname()[1])
-        self._ending = threading.Event()
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        self._ending.set()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        with self._lock:
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-        for thread in [self._thread, *self._threads]:
-            thread.join(10)
-
-    def _accept(self) -> None:
-        while not self._ending.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._connections.add(connection)
-        with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
-            while self._answer_one(connection, stream):
-                pass
-        with self._lock:
-            self._connections.discard(connection)
-
-    def _answer_one(self, connection: socket.socket, stream: Any) -> bool:
-        line = stream.readline().decode("latin-1").strip()
-        if not line:
-            return False
-        headers = {}
-        while header := stream.readline().decode("latin-1").strip():
-            name, _, value = header.partition(":")
-            headers[name.strip().lower()] = value.strip()
-        asked = Asked(line, headers, stream.read(int(headers.get("content-length", "0"))))
-        with self._lock:
-            self.asked.append(asked)
-            reply = self.script.pop(0) if self.script else self.otherwise
-        if callable(reply):
-            reply = reply(asked)
-        if reply.hang_s:
-            self._ending.wait(reply.hang_s)
-            return False
-        body = reply.body.encode()
-        head = f"HTTP/1.1 {reply.status} Scripted\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
-        if reply.status != 204:
-            head += f"Content-Length: {len(body)}\r\n"
-        answer = f"{head}\r\n".encode() + body
-        connection.sendall(answer[: len(answer) // 2] if reply.cut else answer)
-        return not reply.cut
 
 
 @contextlib.contextmanager

@@ -239,7 +239,7 @@ def test_the_uncertainty_is_said_with_every_point() -> None:
 
 
 def test_the_configuration(tmp_path: Path) -> None:
-    from tests.test_config import DUST, HEAD
+    from tests.configs import DUST, HEAD
 
     file = tmp_path / "station.toml"
     text = f'{HEAD}{DUST}[clock]\nsource = "modem"\nmodem_time = "utc"\n'

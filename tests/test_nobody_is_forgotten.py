@@ -15,7 +15,7 @@ from alerts.outbox import MOST_ROWS, Outcome
 from alerts.policy import Contact
 from alerts.rules import Kind, Priority, Rule, Tier
 from alerts.watch import Limits, Watch
-from tests.test_alarms_fold import CHIEF, DUTY, LoopClock, Path1, Station
+from tests.alarm_station import CHIEF, DUTY, LoopClock, Path1, Station
 from tests.virtual_time import run
 
 HOUR_S = 3600

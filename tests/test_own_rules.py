@@ -23,8 +23,8 @@ from gateway.alarms_config import check_texts, watch
 from gateway.alarms_station import LEAST_FREE_BYTES, OwnWatch
 from gateway.errors import ConfigError
 from gateway.model import Event, Record
+from tests.alarm_station import DUTY, LoopClock, Path1, Station
 from tests.memory_journal import stamp
-from tests.test_alarms_fold import DUTY, LoopClock, Path1, Station
 from tests.virtual_time import run
 
 UTC_MS = 1_763_883_600_000

@@ -24,8 +24,8 @@ from drivers.emulators.modem import ModemEmulator
 from drivers.link import Line
 from gateway.model import Flag, Reading, Value
 from gateway.sms import modem_of
-from tests.test_alarms_fold import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station, Taken
-from tests.test_sms_service import Desk, desk, port
+from tests.alarm_station import CHIEF, DUTY, TURBIDITY, LoopClock, Path1, PowerCut, Station, Taken
+from tests.sms_desk import Desk, desk, port
 from tests.virtual_time import run
 
 ALARM, REPEAT, TO_CHIEF = "ALARM", "(repeat)", "ТРЕВОГА"

@@ -15,7 +15,7 @@ from alerts.outbox import Outbox, Outcome, Row, RowState
 from alerts.paths import Paths
 from alerts.policy import Notice
 from alerts.rule import Priority
-from tests.test_alarms_fold import ALARM, TURBIDITY, LoopClock, Path1, PowerCut, Station, story
+from tests.alarm_station import ALARM, TURBIDITY, LoopClock, Path1, PowerCut, Station, story
 
 NO_NETWORK = SmsRetry("no network")
 
