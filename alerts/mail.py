@@ -11,13 +11,14 @@ Pure: what is remembered is in the `Memory` given, time in `Now`, chance in `ran
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 
 from alerts import lifeline, policy
 from alerts.alphabet import segments
 from alerts.codes import by_day, one_time_code
 from alerts.lifeline import LIFE_WITHIN_S
+from alerts.limits import Limits as Limits
 from alerts.memory import Dropped, Memory, Now, Said, is_up
 from alerts.messages import Facts, Texts, brief, clock, how_to_answer, mark_repeated, render, say
 from alerts.outbox import TELLING, Outcome, Row
@@ -29,31 +30,6 @@ LIFETIME_S = {Priority.CRITICAL: 86_400.0, Priority.HIGH: 21_600.0, Priority.LOW
 REPLY_LIFETIME_S = 1800.0
 TOO_OLD = "too old to be of use"
 _DAY_MS = 86_400_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What keeps messages few and cheap. `budget` is in segments for each contact in `budget_s`; the last
-    `reserve` of it is kept for critical alarms, and at `warn` the contact is told.
-
-    `reply_share`: so much of it may go into replies, which anybody can provoke who forges a number.
-    `answers`: somebody reads what is answered, so alarms have codes. `daily_min`: when the sign of life is
-    sent, in minutes of the local day, to `daily_to`. `replies` to one contact in a day.
-    """
-
-    collect_s: float = 45.0
-    flood_count: int = 10
-    flood_s: float = 600.0
-    digest_s: float = 60.0
-    budget: int = 200
-    budget_s: float = 30 * 86_400.0
-    reserve: float = 0.2
-    warn: float = 0.7
-    answers: bool = True
-    daily_min: int | None = None
-    daily_to: tuple[str, ...] = ()
-    replies: int = 20
-    reply_share: float = 0.25
 
 
 class Mail:

@@ -24,13 +24,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from drivers.base import GarbledAnswer, InstrumentError, Measurement, NoAnswer, PortLost
+from drivers.base import GarbledAnswer, InstrumentError, NoAnswer, PortLost
 from drivers.link import Link
 from gateway.bus_jobs import Job, Jobs
 from gateway.bus_sensor import BadNumber, miss
 from gateway.bus_sensor import Sensor as Sensor
 from gateway.governor import ANSWERING, LONG_PROBE_S, PROBED, SHARE, Miss, choose, longer_pause_s
-from gateway.model import Body, Event, Reading, Stamp, Value
+from gateway.model import Body, Event, Reading, Stamp
 
 SILENT_TRIES = 2
 GARBLED_TRIES = 3
@@ -176,7 +176,7 @@ class Bus:
                 return
         if sensor.answers is None:
             sensor.cost_s = loop.time() - began_s
-        values = {} if measurement is None else self._values(sensor, measurement, at)
+        values = {} if measurement is None else sensor.values(measurement, at)
         if error is None and not values:
             error = BadNumber("no number in its answer")
         before = sensor.state
@@ -238,21 +238,6 @@ class Bus:
             return math.inf
         others = [other.due_s for other in self.sensors if other is not sensor and other.patience_s is None]
         return min(others, default=math.inf) - now_s - self._request_s
-
-    def _values(self, sensor: Sensor, measurement: Measurement, at: Stamp) -> dict[str, Value]:
-        """What of a measurement is a number, flagged."""
-        sensor.last_frame = measurement.frame
-        values = {}
-        flag, live = sensor.checks.flag, sensor.live
-        plain = not live.of and not live.maintenance
-        for name, raw in measurement.values.items():
-            if math.isfinite(raw):  # a driver that lets a NaN through is wrong, but it must not poison a sink
-                if plain:
-                    level, why = flag(name, raw, at)
-                    values[name] = Value(raw, raw, sensor.units[name], level, why)
-                else:
-                    values[name] = sensor.corrected(name, measurement, at)
-        return values
 
     def _plan_next(self, sensor: Sensor, before: str, slot: int, at: Stamp) -> None:
         """When a sensor's next turn is, `slot` being the one that is done with."""

@@ -119,6 +119,21 @@ class Sensor:
         tried = Tried(None if error is None else miss(error), slow or self.tries > 1, crosstalk)
         return self.health.after(self.state, tried)
 
+    def values(self, measurement: Measurement, at: Stamp) -> dict[str, Value]:
+        """What of a measurement is a number, flagged."""
+        self.last_frame = measurement.frame
+        values = {}
+        flag, live, units = self.checks.flag, self.live, self.units
+        plain = not live.of and not live.maintenance
+        for name, raw in measurement.values.items():
+            if math.isfinite(raw):  # a driver that lets a NaN through is wrong, but it must not poison a sink
+                if plain:
+                    level, why = flag(name, raw, at)
+                    values[name] = Value(raw, raw, units[name], level, why)
+                else:
+                    values[name] = self.corrected(name, measurement, at)
+        return values
+
     def corrected(self, name: str, measurement: Measurement, at: Stamp) -> Value:
         """One value with its correction, or of an instrument that somebody works at."""
         raw, wrong, live = measurement.values[name], "", self.live

@@ -32,9 +32,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import pwd
 import socket
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +40,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.control_peer import peer, user, who
 from gateway.errors import ControlError, NotRunning
 from gateway.supervise import contained
 
@@ -56,7 +55,6 @@ REQUEST_WITHIN_S = 5.0
 ANSWER_WITHIN_S = 120.0
 WRITE_WITHIN_S = 10.0
 ANSWER_MOST_BYTES = 16 * 1024 * 1024
-_NOBODY = 2**32 - 1
 
 Answer = Mapping[str, Any]
 
@@ -146,7 +144,7 @@ class ControlDoor:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        uid, pid = _peer(writer)
+        uid, pid = peer(writer.get_extra_info("socket"))
         if self._clients > CLIENTS + TURNED_AWAY:
             return
         try:
@@ -162,14 +160,14 @@ class ControlDoor:
             return
         # only now, for whoever is still writing would not see why he is turned away
         if uid not in self._may:
-            log.warning("control: user %s (process %d) was turned away", _user(uid), pid)
+            log.warning("control: user %s (process %d) was turned away", user(uid), pid)
             await _say(writer, _error("only root and the service's own user are heard here"))
             return
         if self._clients > CLIENTS:
             await _say(writer, _error(f"{CLIENTS} others are being served; try again in a moment"))
             return
         try:
-            request = _read(line, _who(uid, pid))
+            request = _read(line, who(uid, pid))
             verb = self.verbs.get(request.verb)
             if verb is None:
                 known = ", ".join(sorted(self.verbs)) or "none"
@@ -305,34 +303,6 @@ def _at(data: Path) -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{folder}") / NAME
     finally:
         os.close(folder)
-
-
-def _peer(writer: asyncio.StreamWriter) -> tuple[int, int]:
-    """User id and process id of whoever connected; a user id that nobody has when the kernel does not say."""
-    form = struct.Struct("iII")
-    try:
-        pid, uid, _ = form.unpack(
-            writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
-        )
-    except OSError:
-        return _NOBODY, 0
-    return uid, pid
-
-
-def _who(uid: int, pid: int) -> str:
-    """The system user; for root, if the kernel knows it, who logged in and became root (sudo)."""
-    if uid == 0:
-        with contextlib.suppress(OSError, ValueError):
-            login = int(Path(f"/proc/{pid}/loginuid").read_text(encoding="ascii"))
-            uid = uid if login == _NOBODY else login
-    return _user(uid)
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 # ── the command's side ──────────────────────────────────────────────────────────────────────────

@@ -23,8 +23,9 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.errors import JournalError
-from gateway.journal_store import COLUMNS, VERSION, Block, Memory, Unreadable, block_of
-from gateway.journal_store import _crc as crc_of
+from gateway.journal_block import Block, Unreadable, block_of
+from gateway.journal_block import block_crc as crc_of
+from gateway.journal_store import COLUMNS, VERSION, Memory
 from gateway.journal_tail import Tail, read_tail
 
 MANY = 16

@@ -26,8 +26,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.journal_block import Block, Unreadable, block_crc
 from gateway.journal_disk import Note
-from gateway.journal_store import VERSION, Block, Memory, Unreadable, _crc, _memory
+from gateway.journal_store import VERSION, Memory, _memory
 from gateway.journal_tail import Tail, read_tail
 from gateway.model import Record
 
@@ -202,7 +203,7 @@ class JournalReader:
         if not (isinstance(row[5], bytes) and all(isinstance(number, int) for number in row[:5])):
             raise Unreadable("it holds no block")
         block = Block(*row[:7])
-        if len(row) > 7 and row[7] not in (None, _crc(block)):
+        if len(row) > 7 and row[7] not in (None, block_crc(block)):
             raise Unreadable("its checksum is wrong")
         return block
 

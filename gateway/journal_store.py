@@ -17,13 +17,17 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.errors import JournalError
+from gateway.journal_block import Block as Block
+from gateway.journal_block import Span as Span
+from gateway.journal_block import Unreadable as Unreadable
+from gateway.journal_block import block_crc, block_of
 from gateway.journal_chain import Signer, anchor_text
 from gateway.journal_tail import private
 
@@ -77,49 +81,6 @@ class Memory(msgspec.Struct):
     """How many blocks the evidence chain has, also those that are forgotten."""
     link: str = ""
     """Of the last of them, in hex digits; empty: none."""
-
-
-class Unreadable(Exception):
-    """A block, or a place in the file, that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What a block covers."""
-
-    first_seq: int
-    last_seq: int
-    to_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    first_seq: int
-    last_seq: int
-    from_ms: int
-    to_ms: int
-    records: int
-    body: bytes
-    after_seq: int | None = None
-    """Where the block before ended; None: written by version 1."""
-    number: int | None = None
-    """Its place in the evidence chain; None: written before version 3."""
-    previous: bytes | None = None
-    public: bytes = b""
-    signature: bytes = b""
-
-    def lines(self) -> list[bytes]:
-        """The block's records as lines of JSON; the journal's own notes between them are left out. Raises
-        Unreadable.
-        """
-        return [line for line in self.text().splitlines() if line.startswith(b"[")]
-
-    def text(self) -> bytes:
-        """Everything in it. Raises Unreadable."""
-        try:
-            return zlib.decompress(self.body, -15)
-        except zlib.error as e:
-            raise Unreadable(str(e)) from e
 
 
 class Store:
@@ -198,7 +159,7 @@ class Store:
             if block is not None:
                 self._db.execute(
                     f"INSERT OR REPLACE INTO block ({COLUMNS}, crc) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608  our own words only
-                    (*astuple(block), _crc(block)),
+                    (*astuple(block), block_crc(block)),
                 )
                 if self.begun:
                     self._anchor(block, self.begun)
@@ -331,21 +292,6 @@ class Store:
             raise JournalError(f"{self.path}: {e}") from e
 
 
-def block_of(row: Any, *, trusted: bool = True) -> Block:
-    """A block from its COLUMNS and crc; not `trusted`: whatever the crc says. Raises Unreadable."""
-    if row is None or not (isinstance(row[5], bytes) and all(isinstance(n, int) for n in row[:5])):
-        raise Unreadable("it is not there")
-    number, previous, public, signature = row[7:11]
-    if isinstance(number, int) and isinstance(previous, bytes):
-        public, signature = (b if isinstance(b, bytes) else b"" for b in (public, signature))
-        block = replace(Block(*row[:7]), number=number, previous=previous, public=public, signature=signature)
-    else:
-        block = Block(*row[:7])
-    if trusted and row[11] not in (None, _crc(block)):
-        raise Unreadable("its checksum is wrong")
-    return block
-
-
 def _rehearse(db: sqlite3.Connection) -> None:
     """Add a block, and take it back before anything is written: damage where blocks are added shows now."""
     db.execute("SELECT last_seq, crc FROM block ORDER BY first_seq DESC LIMIT 1").fetchone()
@@ -367,10 +313,6 @@ def _memory(db: sqlite3.Connection) -> Memory:
     if crc != b"%08x" % zlib.crc32(text):
         raise ValueError("what was remembered is damaged")
     return msgspec.json.decode(text, type=Memory)
-
-
-def _crc(block: Block) -> int:
-    return zlib.crc32(block.body, zlib.crc32(repr((*astuple(block)[:5], block.after_seq)).encode()))
 
 
 def _to_version_2(db: sqlite3.Connection) -> None:

@@ -7,38 +7,32 @@ or the last signature, the signatures around it say which block is the wrong one
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.journal_blocks import Anchor, Reader
 from gateway.journal_chain import (
     NOTHING,
-    Head,
     anchor_text,
     fingerprint,
-    head_text,
     link,
-    public_from_pem,
     right,
     text,
 )
 from gateway.journal_store import Block, Memory, Unreadable
 from gateway.journal_tail import Tail
+from gateway.verify_trusted import Trusted as Trusted
+from gateway.verify_trusted import trusted as trusted
+from gateway.verify_trusted import unhex
 
 SHOWN = 10
 """Findings that are said; the first is what matters."""
-HEADS_LIMIT = 50_000_000
 PLAIN = "a plain table carries no proof: suuaba export --evidence makes one that does"
-FINGERPRINT_LEAST = 16
 
 
 @dataclass
@@ -55,19 +49,6 @@ class Verdict:
     last: Block | None = None
     keys: dict[bytes, int] = field(default_factory=dict)
     """Public keys, and the first block that each signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trusted:
-    """What the one who verifies brings along: fingerprints of keys, and published heads by block."""
-
-    keys: tuple[str, ...] = ()
-    heads: Mapping[int, frozenset[str]] = field(default_factory=dict)
-
-    def key(self, public: bytes) -> bool:
-        """Whether this key is one of those that were named; any is, where none was."""
-        digits = fingerprint(public).replace("-", "")
-        return not self.keys or any(digits.startswith(key) for key in self.keys)
 
 
 class Chain:
@@ -158,7 +139,7 @@ class Chain:
                 "and no signed word of the station says that retention took it"
             )
             return
-        public, signature = _unhex(anchor.public), _unhex(anchor.signature)
+        public, signature = unhex(anchor.public), unhex(anchor.signature)
         if public and not (
             self._trusted.key(public) and right(public, signature, anchor_text(number, before, anchor.why))
         ):
@@ -274,71 +255,6 @@ def _tail(found: Verdict, tail: Tail, memory: Memory, *, there: bool) -> None:
         found.wrong.append(f"tail: torn or changed behind seq {behind}: what followed cannot be read")
 
 
-# ── what the one who verifies brings along ──────────────────────────────────────────────────────
-
-
-def trusted(keys: Sequence[str], heads: Path | None) -> Trusted:
-    """From the command line: fingerprints, public keys or their files; a file of published heads, as
-    `mosquitto_sub -t 'suuaba/1/STATION/event'` writes it. Raises ConfigError.
-    """
-    prefixes = tuple(_key(key) for key in keys)
-    return Trusted(prefixes, {} if heads is None else _heads(heads, Trusted(prefixes)))
-
-
-def _key(given: str) -> str:
-    path = Path(given)
-    if path.is_file():
-        try:
-            return fingerprint(public_from_pem(path.read_bytes()[:1000])).replace("-", "")
-        except (OSError, ValueError) as e:
-            raise ConfigError(
-                [f"--key {given}: no public key ({e}); name the station's station.pub"]
-            ) from None
-    digits = re.sub(r"[-: ]", "", given).lower()
-    if re.fullmatch(r"[0-9a-f]{64}", digits):
-        return fingerprint(bytes.fromhex(digits)).replace("-", "")
-    if not re.fullmatch(rf"[0-9a-f]{{{FINGERPRINT_LEAST},32}}", digits):
-        how = f"give {FINGERPRINT_LEAST} to 32 hex digits, or the file station.pub"
-        raise ConfigError([f"--key {given}: no fingerprint; {how}"])
-    return digits
-
-
-def _heads(path: Path, trusted: Trusted) -> dict[int, frozenset[str]]:
-    """The published heads in a file of JSON lines; other lines are passed over, a forged one is an error."""
-    heads: dict[int, frozenset[str]] = {}
-    try:
-        if path.stat().st_size > HEADS_LIMIT:
-            raise ConfigError([f"--heads {path}: larger than {HEADS_LIMIT} bytes"])
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as e:
-        raise ConfigError([f"--heads {path}: {e.strerror}"]) from None
-    for number, line in enumerate(lines, 1):
-        start = line.find("{")
-        try:
-            said: Any = json.loads(line[start:]) if start >= 0 else None
-        except ValueError:
-            continue
-        detail = said.get("detail", said) if isinstance(said, dict) else None
-        if not isinstance(detail, dict) or not {"block", "hash", "signature"} <= set(detail):
-            continue
-        try:
-            head = Head(
-                int(detail["block"]), int(detail["from_seq"]), int(detail["to_seq"]), _unhex(detail["hash"])
-            )
-            public = _unhex(detail["public_key"])
-            signature = base64.b64decode(detail["signature"])
-        except (KeyError, TypeError, ValueError, binascii.Error):
-            continue
-        if not (trusted.key(public) and right(public, signature, head_text(head))):
-            raise ConfigError(
-                [f"--heads {path}: line {number}: the head is not signed by a key that you named"]
-            )
-        heads[head.block] = heads.get(head.block, frozenset()) | {head.link.hex()}
-    if not heads:
-        raise ConfigError([f"--heads {path}: there is no event chain_head in it"])
-    return heads
-
-
 # ── what is said ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -389,13 +305,6 @@ def _at(block: Block) -> str:
 
 def _signed(block: Block) -> bool:
     return right(block.public, block.signature, text(block))
-
-
-def _unhex(given: Any) -> bytes:
-    try:
-        return bytes.fromhex(given) if isinstance(given, str) else b""
-    except ValueError:
-        return b""
 
 
 def _utc(ms: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway import journal_chain, journal_store
+from gateway import journal_block, journal_chain, journal_store
 from gateway.journal import Journal
 from gateway.journal_blocks import Reader
 from gateway.journal_store import Block
@@ -78,7 +78,7 @@ def blocks(folder: Path) -> list[Block]:
 def write(folder: Path, block: Block, *, instead_of: int | None = None) -> None:
     """Put a row into the file, with the right checksum, as a forger would."""
     db = sqlite3.connect(folder / "journal.db")
-    row = (*_fields(block), journal_store._crc(block))
+    row = (*_fields(block), journal_block.block_crc(block))
     db.execute("DELETE FROM block WHERE first_seq = ?", (instead_of or block.first_seq,))
     sql = f"INSERT INTO block ({journal_store.COLUMNS}, crc) VALUES ({','.join('?' * 12)})"  # noqa: S608  our own words
     db.execute(sql, row)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gateway import control
+from gateway import control, control_peer
 from gateway.control import Answer, ControlDoor, Request, ask, stream
 from gateway.errors import ControlError, JournalError, NotRunning
 from gateway.supervise import supervise
@@ -107,8 +107,8 @@ def test_the_asker_is_named_by_the_system() -> None:
     except FileNotFoundError:
         login = 2**32 - 1
     expected = uid if uid != 0 or login == 2**32 - 1 else login
-    assert control._who(uid, pid) == control._user(expected)
-    assert control._user(3_999_999) == "user 3999999"
+    assert control_peer.who(uid, pid) == control_peer.user(expected)
+    assert control_peer.user(3_999_999) == "user 3999999"
 
 
 def test_only_the_owner_may_open_it(tmp_path: Path) -> None:
