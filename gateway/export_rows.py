@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -26,9 +26,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gateway.calibration import Version
 from gateway.calibration import corrected as counts
 from gateway.export_source import (
+    FAR_MS,
+    Note,
     Piece,
+    Quick,
     Source,
     Span,
     Times,
@@ -50,19 +54,13 @@ AVERAGE = ("from_utc", "to_utc", "from_local", "to_local", "clock", "sensor", "m
 EVENT = ("time_utc", "time_local", "clock", "what", "detail", "seq")
 COLUMNS: dict[str, tuple[str, ...]] = {"readings": READING, "averages": AVERAGE, "events": EVENT}
 _KIND = {"readings": Reading, "averages": Average, "events": Event}
-_ODD = ((b"\\", b"\\"), (b"=", b'"='), (b"+", b'"+'), (b"-", b'"-'), (b"@", b'"@'))
+_ODD = (("=", '"='), ("+", '"+'), ("-", '"-'), ("@", '"@'))
 """Each with the one character that is quickly looked for."""
+NOWHERE = ("", "")
+_QUARTERS = ("00", "15", "30", "45")
+NUL = "\0"
+"""Stands in no text of a journal as it is."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-class _Quick(msgspec.Struct, tag="reading", tag_field="kind"):
-    """A reading whose numbers stay text."""
-
-    sensor: str
-    medium: str
-    at: tuple[int, str, int, bool]
-    values: msgspec.Raw
-    calibration: int = 0
 
 
 class _Other(msgspec.Struct, tag="event", tag_field="kind"):
@@ -75,7 +73,7 @@ class _Mean(msgspec.Struct, tag="average", tag_field="kind"):
 
 NONE: Versions = {}
 
-_quick = msgspec.json.Decoder(list[tuple[int, _Quick | _Other | _Mean]])
+_quick = msgspec.json.Decoder(tuple[int, Quick | _Other | _Mean] | Note)
 _json = msgspec.json.Encoder()
 
 
@@ -91,37 +89,67 @@ class Site:
 
 
 class Stamps:
-    """Times as text, UTC and local; the minute is remembered."""
+    """Times as text, UTC and local. The calendar is asked once for a quarter of an hour, where local time is
+    some quarters off UTC all through it, and for each minute elsewhere.
+    """
 
     def __init__(self, timezone: str) -> None:
         self._zone = ZoneInfo(timezone)
         self._known: dict[int, tuple[str, str, str]] = {}
-        self._seconds = _seconds()
+        self._quarter: dict[int, tuple[str, str, int, str] | None] = {}
+        """Hour in UTC and local time, the first local minute, offset; None: the calendar must be asked."""
 
     def both(self, utc_ms: int) -> tuple[str, str]:
         """2026-11-23T10:00:00.000Z and 2026-11-23T16:00:00.000+06:00; the bare number where no calendar has
         it.
         """
         minute, ms = divmod(utc_ms, 60_000)
+        try:
+            known = self.minute(minute)
+        except (OverflowError, ValueError, OSError):
+            return str(utc_ms), str(utc_ms)
+        seconds = _seconds()[ms]
+        return f"{known[0]}{seconds}Z", f"{known[1]}{seconds}{known[2]}"
+
+    def minute(self, minute: int) -> tuple[str, str, str]:
+        """What stands before the seconds, UTC and local, and behind the local ones. Raises OverflowError,
+        ValueError, OSError where no calendar has it.
+        """
         known = self._known.get(minute)
         if known is None:
             if len(self._known) > 5000:
                 self._known.clear()
-            try:
-                at = datetime.fromtimestamp(minute * 60, UTC)
-                local = at.astimezone(self._zone).isoformat()
-            except (OverflowError, ValueError, OSError):
-                return str(utc_ms), str(utc_ms)
-            known = self._known[minute] = at.strftime("%Y-%m-%dT%H:%M:"), local[:17], local[19:]
-        seconds = self._seconds[ms]
-        return f"{known[0]}{seconds}Z", f"{known[1]}{seconds}{known[2]}"
+                self._quarter.clear()
+            quarter = minute // 15
+            if quarter not in self._quarter:
+                self._quarter[quarter] = self._of_quarter(quarter)
+            found = self._quarter[quarter]
+            if found is None:
+                utc, local = self._asked(minute * 60)
+                known = utc[:17], local[:17], local[19:]
+            else:
+                utc, local, first, offset = found
+                known = f"{utc}{minute % 60:02}:", f"{local}{first + minute % 15:02}:", offset
+            self._known[minute] = known
+        return known
+
+    def _of_quarter(self, quarter: int) -> tuple[str, str, int, str] | None:
+        (utc, local), (_, end) = self._asked(quarter * 900), self._asked(quarter * 900 + 899)
+        even = (
+            len(local) == 25 and local[19:] == end[19:] and local[17:19] == "00" and local[-2:] in _QUARTERS
+        )
+        return (utc[:14], local[:14], int(local[14:16]), local[19:]) if even else None
+
+    def _asked(self, utc_s: int) -> tuple[str, str]:
+        at = datetime.fromtimestamp(utc_s, UTC)
+        return at.isoformat(), at.astimezone(self._zone).isoformat()
 
 
 def records(source: Source, span: Span, what: What, sensors: frozenset[str]) -> Iterator[Record]:
     """The records of a kind, dated and flagged as is known now. Raises JournalError."""
     times, kind = Times(source), _KIND[what]
     for piece in pieces(source, span):
-        for line in piece.lines:
+        for line in piece.lines():
             record = decoded(line)
             if record is not None and type(record.body) is kind:
                 yield from _wanted(record, piece, times, span, sensors)
@@ -191,54 +219,80 @@ def _quickly(
     versions: Versions = NONE,
 ) -> tuple[str, int]:
     """The readings of a piece as csv."""
-    joined = b"[" + b",".join(piece.lines) + b"]"
-    odd = any(bare in joined and sign in joined for bare, sign in _ODD)
-    plain: set[tuple[str, str]] = set()
     try:
-        found = _quick.decode(joined)
+        found = [one for one in _quick.decode_lines(piece.text) if type(one) is tuple]
     except msgspec.DecodeError:
-        return _slowly(piece, piece.lines, span, sensors, stamps, times, versions)
-    out: list[str] = []
-    count = 0
-    both, verdicts, from_ms, to_ms = stamps.both, piece.verdicts, span.from_ms, span.to_ms
-    for i, (seq, body) in enumerate(found):
-        if type(body) is not _Quick or (sensors and body.sensor not in sensors):
-            continue
-        at_ms, _, _, synced = body.at
-        text = str(body.values, "utf-8")
-        name = body.sensor, body.medium
+        return _slowly(piece, piece.lines(), span, sensors, stamps, times, versions)
+    quick = [one for one in found if type(one[1]) is Quick]
+    texts = _values(str(b"\n".join([body.values for _, body in quick]), "utf-8"), len(quick))
+    verdicts, from_ms, to_ms = piece.verdicts, max(0, span.from_ms), min(FAR_MS, span.to_ms)
+    lines: dict[int, bytes] = {}
+    places: dict[str, tuple[str, str]] = {}
+    seconds, begin, end = _seconds(), 0, 0
+    utc = local = zone = ""
+    rows, count = [], 0
+    for (seq, body), values in zip(quick, texts, strict=True):
+        at = body.at
+        ms = at.utc_ms
+        medium, place = places.get(body.sensor, NOWHERE)
+        if medium != body.medium:
+            place = _place(body)
+            places[body.sensor] = body.medium, place
         if (
-            not synced
-            or seq in verdicts
-            or body.sensor in versions
-            or ((odd or name not in plain) and not _simple(text, body))
-        ):
-            rows, more = _slowly(piece, piece.lines[i : i + 1], span, sensors, stamps, times, versions)
-            out.append(rows)
-            count += more
-        elif from_ms <= at_ms < to_ms and len(text) > 2:
-            if name not in plain:
-                plain.add(name)
-            utc, local = both(at_ms)
-            head = f"{utc},{local},synced,{body.sensor},{body.medium},"
+            values and place and at.synced and from_ms <= ms < to_ms and seq not in verdicts
+            and (not sensors or body.sensor in sensors)
+            and (body.sensor not in versions or not _revised(body, versions[body.sensor]))
+        ):  # fmt: skip
+            if not begin <= ms < end:
+                begin = ms // 60_000 * 60_000
+                end = begin + 60_000
+                utc, local, zone = stamps.minute(ms // 60_000)
+            second = seconds[ms - begin]
+            head = f"{utc}{second}Z,{local}{second}{zone}{place}"
             tail = f",{body.calibration},{seq},,\r\n"
-            values = text[2:-2].split('],"')
-            count += len(values)
-            rows = f"{tail}{head}".join(values).replace('":[', ",")
-            out.append(f"{head}{rows}{tail}")
-    return "".join(out), count
+            rows.append(f"{head}{values.replace(NUL, tail + head)}{tail}")
+            count += values.count(NUL) + 1
+        else:
+            lines = lines or dict(zip((one[0] for one in found), piece.lines(), strict=True))
+            more, added = _slowly(piece, [lines[seq]], span, sensors, stamps, times, versions)
+            rows.append(more)
+            count += added
+    return "".join(rows), count
 
 
-def _simple(text: str, body: _Quick) -> bool:
-    """Whether the values can be taken as they stand: nothing escaped, nothing like a formula, as many texts
-    as usual, and names that need no quotes.
+def _values(text: str, readings: int) -> list[str]:
+    """The values of each reading as csv has them, NUL where a row ends; from the lines of their JSON. Empty
+    where they cannot be taken as they stand: something is escaped, looks like a formula, or has a sign that
+    is put in another place.
     """
-    if "\\" in text or '"=' in text or '"+' in text or '"-' in text or '"@' in text:
-        return False
-    values = text.count("[")
-    if text.count('"') != 6 * values or text.count("]") != values or text.count('":[') != values:
-        return False
-    return body.sensor.replace("-", "").replace("_", "").isalnum() and body.medium.isalpha()
+    if not readings:
+        return []
+    if "\\" not in text and not any(sign in text and start in text for sign, start in _ODD):
+        inner = text[2:-2].replace(']}\n{"', "\n")
+        named = inner.replace('":[', ",")
+        apart = named.replace('],"', NUL)
+        count = (len(inner) - len(named)) // 2
+        borders, ends = (len(named) - len(apart)) // 2, (len(text) - 4 - len(inner)) // 4
+        if (borders, ends) == (count - readings, readings - 1) and apart.count('"') == 4 * count:
+            return apart.split("\n")
+    if readings < 2:
+        return [""] * readings
+    return [_values(line, 1)[0] for line in text.split("\n")]
+
+
+def _place(body: Quick) -> str:
+    """The cells between the time and the values; empty where they need quotes."""
+    sensor, medium = body.sensor, body.medium
+    plain = _bare(safe(sensor)) == sensor and _bare(safe(medium)) == medium
+    return f",synced,{sensor},{medium}," if plain else ""
+
+
+def _revised(body: Quick, versions: Sequence[Version]) -> bool:
+    """Whether a later version may say otherwise."""
+    t_ms, number = body.at.utc_ms, body.calibration
+    return any(
+        v.number > number and v.from_ms <= t_ms and (v.to_ms is None or t_ms < v.to_ms) for v in versions
+    )
 
 
 def _slowly(

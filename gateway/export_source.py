@@ -31,7 +31,7 @@ from gateway.qc_spike import WHAT as FLAGGED
 AHEAD_MS = 25 * 3_600_000
 """How far the verdicts are looked for: the slowest sensor is read once a day."""
 AHEAD_BLOCKS = 4
-HELD_BYTES = 8 << 20
+HELD_BYTES = 32 << 20
 """Text of blocks that were looked into ahead and are still to come; what is beyond is unpacked twice."""
 FAR_MS = 1000 * 365 * 86_400_000
 
@@ -58,6 +58,29 @@ class Span:
     to_ms: int
 
 
+class At(msgspec.Struct, array_like=True, gc=False):
+    """A time whose boot stays text."""
+
+    utc_ms: int
+    boot: msgspec.Raw
+    mono_ms: int
+    synced: bool
+
+
+class Quick(msgspec.Struct, tag="reading", tag_field="kind", gc=False):
+    """A reading whose numbers stay text: most need no more, and a year has many."""
+
+    sensor: str
+    medium: str
+    at: At
+    values: msgspec.Raw
+    calibration: int = 0
+
+
+class Note(msgspec.Struct):
+    """What the journal wrote down for itself between the records."""
+
+
 class Seen(msgspec.Struct):
     """Of any record: when it was, and what an event says."""
 
@@ -68,10 +91,15 @@ class Seen(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The records of a block, as lines of JSON, and what was learned of them later."""
+    """The text of a block, and what was learned of its records later."""
 
-    lines: list[bytes]
+    text: bytes
+    """Lines of JSON: the records, and the journal's own notes between them."""
     verdicts: Verdicts
+
+    def lines(self) -> list[bytes]:
+        """The records, each as its line."""
+        return _split(self.text)
 
 
 _seen = msgspec.json.Decoder(tuple[int, Seen])
@@ -158,19 +186,20 @@ def pieces(source: Source, span: Span) -> Iterator[Piece]:
         held -= size
         if block.first_seq > end_seq:
             return
-        if lines := _split(_text(block) if kept is None else kept):
-            yield Piece(lines, verdicts)
+        text = _text(block) if kept is None else kept
+        if text:
+            yield Piece(text, verdicts)
         last_seq = block.last_seq
         for seq in [seq for seq in verdicts if seq <= last_seq]:
             del verdicts[seq]
     newest = source.newest()
     _verdicts(newest, verdicts)
     for block in source.blocks(last_seq):  # what the service settled meanwhile
-        yield Piece(_lines(block), verdicts)
+        yield Piece(_text(block), verdicts)
         last_seq = block.last_seq
     newest = [line for line in newest if _seq(line) > last_seq]
     if newest:
-        yield Piece(newest, verdicts)
+        yield Piece(b"\n".join(newest), verdicts)
 
 
 def corrected(record: Record, verdicts: Verdicts) -> Record:

@@ -14,8 +14,8 @@ from typing import Any
 from alerts.readymade import RuleSet
 from gateway.export_rows import Site
 from gateway.report_limits import Judged, Verdict
+from gateway.report_series import Series, Sums
 from gateway.report_story import ROWS_AT_MOST, Story
-from gateway.report_sums import Series, Sums
 from gateway.report_words import Words
 
 LONGEST = 200

@@ -25,8 +25,8 @@ from gateway.report_facts import (
     table,
 )
 from gateway.report_plots import Chart, hours, svg, there
+from gateway.report_series import STEP_MS
 from gateway.report_story import ROWS_AT_MOST
-from gateway.report_sums import STEP_MS
 from gateway.report_words import Words
 
 SUPPLY = ("voltage", "current", "charge", "power")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.report_sums import STEP_MS, Series
+from gateway.report_series import STEP_MS, Series
 
 PER_HOUR = 6
 WIDTH_IN, HEIGHT_IN = 5.1, 1.95

@@ -1,7 +1,7 @@
 """A month of readings as sums in steps of ten minutes, in one pass over the journal. Bounded memory.
 
-    block ─ lines ─► decoded at once ─► by sensor and step ─► column by column: count, sum, least, most
-                        └─ events ─► told on (gateway.report_story)
+    block ─ lines ─► by sensor and step ─► all numbers of a step at once ─► count, sum, least, most
+                └─ events ─► told on (gateway.report_story)
 
 A station at one reading a second has 2.6 million a month, so whatever can be done a column at a time is: only
 readings of an unsure clock, with a later verdict on a spike, or under a later correction are taken apart one
@@ -13,28 +13,28 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
-from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.averages_sums import LIMIT, METHODS, PH_RANGE, Method
-from gateway.calibration import MAINTENANCE, Version, corrected_reading
-from gateway.export_source import Piece, Span, Times, corrected, decoded, pieces
+from gateway.averages_sums import LIMIT, PH_RANGE
+from gateway.calibration import Version, corrected_reading
+from gateway.export_source import Note, Piece, Quick, Span, Times, corrected, decoded, pieces
 from gateway.journal_blocks import Reader
 from gateway.model import Average, Event, Flag, Reading, Record, Stamp, Value
+from gateway.report_columns import Shapes, values_of
+from gateway.report_series import SERIES_AT_MOST
+from gateway.report_series import STEP_MS as STEP_MS
+from gateway.report_series import Series as Series
+from gateway.report_series import Sums as Sums
 
-STEP_MS = 600_000
-SERIES_AT_MOST = 300
-"""Sensors times quantities; the journal of a station has some dozens."""
-REASONS_AT_MOST = 50
 EVENTS_AT_MOST = 50_000
 PARTS = 4
 PROCESSES = 4
@@ -52,16 +52,6 @@ COUNTS = ("n0_3", "n0_5", "n1", "n2_5", "n4", "n5", "n10", "pm1_cf1", "pm2_5_cf1
 """What an optical dust sensor says beside its result; in the export."""
 LEFT_OUT = frozenset((*SPECIAL, *COUNTS))
 
-_Tuple = tuple[float, float, str, int, str]
-
-
-class _Quick(msgspec.Struct, tag="reading", tag_field="kind", gc=False):
-    sensor: str
-    medium: str
-    at: tuple[int, str, int, bool]
-    values: dict[str, _Tuple]
-    calibration: int = 0
-
 
 class _Told(msgspec.Struct, tag="event", tag_field="kind"):
     at: Stamp
@@ -73,117 +63,7 @@ class _Mean(msgspec.Struct, tag="average", tag_field="kind"):
     pass
 
 
-_quick = msgspec.json.Decoder(list[tuple[int, _Quick | _Told | _Mean]])
-
-
-@dataclass(slots=True)
-class Series:
-    """One quantity of one sensor, step by step from the beginning of the month."""
-
-    sensor: str
-    quantity: str
-    unit: str
-    medium: str
-    steps: int
-    used: array[int] = field(init=False)
-    doubted: array[int] = field(init=False)
-    """Values that are SUSPECT, FAIL or no number; not those of maintenance."""
-    at_work: array[int] = field(init=False)
-    total: array[float] = field(init=False)
-    raw: array[float] = field(init=False)
-    low: array[float] = field(init=False)
-    high: array[float] = field(init=False)
-    corrected: int = 0
-    """How many values a later correction changed."""
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        whole, real = array("I", bytes(4 * self.steps)), array("d", bytes(8 * self.steps))
-        self.used, self.doubted, self.at_work = array("I", whole), array("I", whole), array("I", whole)
-        self.total, self.raw = array("d", real), array("d", real)
-        self.low = array("d", [math.inf]) * self.steps
-        self.high = array("d", [-math.inf]) * self.steps
-
-    @property
-    def hydrogen(self) -> bool:
-        """Its mean is that of the hydrogen ions."""
-        return METHODS.get(self.quantity) is Method.HYDROGEN
-
-    def mean(self, begin: int, end: int, *, raw: bool = False) -> float | None:
-        """The mean of these steps; None where nothing can be used."""
-        count = sum(self.used[begin:end])
-        if not count:
-            return None
-        mean = math.fsum((self.raw if raw else self.total)[begin:end]) / count
-        if self.hydrogen:
-            return -math.log10(mean) if mean > 0 else None
-        return mean
-
-    def take(self, step: int, values: Sequence[float], raws: Sequence[float]) -> None:
-        """Add usable values of one step."""
-        if self.hydrogen:
-            values_in = [10.0**-x for x in values]
-            raws_in = [10.0**-x if PH_RANGE[0] <= x <= PH_RANGE[1] else 0.0 for x in raws]
-        else:
-            values_in, raws_in = list(values), list(raws)
-        self.used[step] += len(values)
-        total = math.fsum(values_in)
-        self.total[step] += total
-        self.raw[step] += total if raws is values else math.fsum(raws_in)
-        self.low[step] = min(self.low[step], min(values))
-        self.high[step] = max(self.high[step], max(values))
-
-    def join(self, other: Series) -> None:
-        """Add what another process summed of the same series: mostly of other steps."""
-        for i in range(self.steps):
-            if other.used[i] or other.doubted[i] or other.at_work[i]:
-                self.used[i] += other.used[i]
-                self.doubted[i] += other.doubted[i]
-                self.at_work[i] += other.at_work[i]
-                self.total[i] += other.total[i]
-                self.raw[i] += other.raw[i]
-                self.low[i] = min(self.low[i], other.low[i])
-                self.high[i] = max(self.high[i], other.high[i])
-        self.corrected += other.corrected
-        for why, count in other.reasons.items():
-            if why in self.reasons or len(self.reasons) < REASONS_AT_MOST:
-                self.reasons[why] = self.reasons.get(why, 0) + count
-
-    def refuse(self, step: int, flag: int, why: str) -> None:
-        """Count a value that is not used."""
-        if flag == Flag.SUSPECT and MAINTENANCE in why:
-            self.at_work[step] += 1
-            return
-        self.doubted[step] += 1
-        why = why or "no reason given"
-        if why in self.reasons or len(self.reasons) < REASONS_AT_MOST:
-            self.reasons[why] = self.reasons.get(why, 0) + 1
-
-
-@dataclass(slots=True)
-class Sums:
-    """All series of the month."""
-
-    span: Span
-    series: dict[tuple[str, str], Series] = field(default_factory=dict)
-    readings: dict[str, int] = field(default_factory=dict)
-    last_ms: int = 0
-    too_many: int = 0
-    """Values of series beyond the limit."""
-
-    @property
-    def steps(self) -> int:
-        return -(-(self.span.to_ms - self.span.from_ms) // STEP_MS)
-
-    def of(self, sensor: str, quantity: str, unit: str, medium: str) -> Series | None:
-        key = sensor, quantity
-        found = self.series.get(key)
-        if found is None:
-            if len(self.series) >= SERIES_AT_MOST:
-                self.too_many += 1
-                return None
-            found = self.series[key] = Series(sensor, quantity, unit, medium, self.steps)
-        return found
+_quick = msgspec.json.Decoder(tuple[int, Quick | _Told | _Mean] | Note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +136,9 @@ def read(part: Part) -> Read:
             found.more += 1
 
     with Reader(part.folder) as reader:
-        times = Times(reader)
+        times, shapes = Times(reader), Shapes()
         for piece in pieces(reader, Span(part.span.from_ms, until_ms)):
-            first_seq, last_seq = _piece(piece, sums, part.span, until_ms, times, of_sensor, tell)
+            first_seq, last_seq = _piece(piece, sums, part.span, until_ms, times, of_sensor, shapes, tell)
             found.first_seq = found.first_seq or first_seq
             found.last_seq = last_seq or found.last_seq
     return found
@@ -294,91 +174,111 @@ def _join(whole: Read, part: Read) -> None:
 
 def _piece(
     piece: Piece, sums: Sums, span: Span, until_ms: int, times: Times, versions: dict[str, list[Version]],
-    tell: Callable[[Record], None],
+    shapes: Shapes, tell: Callable[[Record], None],
 ) -> tuple[int, int]:  # fmt: skip
     """Sum the readings of a piece; gives the first and the last seq of those in the span, or zeros."""
     start_ms, from_ms, to_ms, verdicts = sums.span.from_ms, span.from_ms, span.to_ms, piece.verdicts
-    groups: defaultdict[tuple[str, str, int], list[tuple[int, int, dict[str, _Tuple]]]] = defaultdict(list)
-    lines, first_seq, last_seq = piece.lines, 0, 0
-    if _behind(lines, to_ms):
-        lines = [line for line in lines if b'"event"' in line[:60]]
-    lines, found = _bodies(lines)
+    groups: defaultdict[tuple[str, str, int], list[Quick]] = defaultdict(list)
+    first_seq = last_seq = 0
+    lines, found = _bodies(piece, to_ms)
+    begin = end = step = 0  # of the step at hand; most readings are in that of the one before
     for i, (seq, body) in enumerate(found):
-        if type(body) is _Quick:
-            at_ms, _, _, synced = body.at
-            if not synced or seq in verdicts:
-                _slowly(decoded(lines[i]), piece, span, times, sums, versions)
-            elif from_ms <= at_ms < to_ms:
+        if type(body) is Quick:
+            at = body.at
+            at_ms = at.utc_ms
+            if not at.synced or seq in verdicts:
+                _slowly(decoded(lines()[i]), piece, span, times, sums, versions)
+                continue
+            if not begin <= at_ms < end:
+                if not from_ms <= at_ms < to_ms:
+                    continue
                 step = (at_ms - start_ms) // STEP_MS
-                first_seq, last_seq = first_seq or seq, seq
-                groups[body.sensor, body.medium, step].append((at_ms, body.calibration, body.values))
+                begin = max(from_ms, start_ms + step * STEP_MS)
+                end = min(to_ms, start_ms + (step + 1) * STEP_MS)
+            groups[body.sensor, body.medium, step].append(body)
+            first_seq, last_seq = first_seq or seq, seq
         elif type(body) is _Told:
             known = times.dated(Record(seq, Event(body.at, body.what, body.detail)))
             if body.what not in UNTOLD and from_ms <= known.body.at.utc_ms < until_ms:
                 tell(known)
     for (sensor, medium, step), group in groups.items():
-        sums.readings[sensor] = sums.readings.get(sensor, 0) + len(group)
-        sums.last_ms = max(sums.last_ms, group[-1][0])
-        mine = versions.get(sensor)
+        mine = versions.get(sensor, [])
         if mine and any(_wanted(version, group) for version in mine):
-            for at_ms, calibration, values in group:
-                fresh = {name: Value(*value) for name, value in values.items()}
-                at = Stamp(at_ms, "", 0, True)
-                _one(Reading(sensor, "", medium, at, fresh, calibration), sums, step, mine)
+            count = _apart(group, sums, step, mine)
         else:
-            _columns(sums, sensor, medium, step, [values for _, _, values in group])
+            count = _columns(sums, sensor, medium, step, group, shapes)
+        sums.readings[sensor] = sums.readings.get(sensor, 0) + count
+        sums.last_ms = max(sums.last_ms, group[-1].at.utc_ms)
     return first_seq, last_seq
 
 
-def _bodies(lines: list[bytes]) -> tuple[list[bytes], list[tuple[int, Any]]]:
-    """What the lines say, without those that only a newer version knows."""
-    try:
-        return lines, _quick.decode(b"[" + b",".join(lines) + b"]")
-    except msgspec.DecodeError:
-        known, found = [], []
-        for line in lines:
-            with contextlib.suppress(msgspec.DecodeError):
-                found += _quick.decode(b"[" + line + b"]")
+def _bodies(piece: Piece, to_ms: int) -> tuple[Callable[[], list[bytes]], list[tuple[int, Any]]]:
+    """What the records say, without those that only a newer version knows; and, if asked, their lines. Of a
+    piece behind the month only the events.
+    """
+    if not _behind(piece.text, to_ms):
+        with contextlib.suppress(msgspec.DecodeError):
+            said = _quick.decode_lines(piece.text)
+            return cache(piece.lines), [one for one in said if type(one) is tuple]
+        lines = piece.lines()
+    else:
+        lines = [line for line in piece.lines() if b'"event"' in line[:60]]
+    known, found = [], []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            one = _quick.decode(line)
+            if type(one) is tuple:
+                found.append(one)
                 known.append(line)
-        return known, found
+    return lambda: known, found
 
 
-def _behind(lines: Sequence[bytes], to_ms: int) -> bool:
+def _behind(text: bytes, to_ms: int) -> bool:
     """Whether the whole piece is after the month, as its first record tells."""
-    first = decoded(lines[0]) if lines else None
+    end = text.find(b"\n")
+    first = decoded(text[: end if end >= 0 else None]) if text[:1] == b"[" else None
     return first is not None and first.body.at.synced and first.body.at.utc_ms >= to_ms
 
 
-def _wanted(version: Version, group: Sequence[tuple[int, int, Any]]) -> bool:
+def _wanted(version: Version, group: Sequence[Quick]) -> bool:
     """Whether a version may change readings of this group."""
-    (first_ms, calibration, _), last_ms = group[0], group[-1][0]
-    upto = version.to_ms is None or first_ms < version.to_ms
-    return version.number > calibration and version.from_ms <= last_ms and upto
+    first, last_ms = group[0], group[-1].at.utc_ms
+    upto = version.to_ms is None or first.at.utc_ms < version.to_ms
+    return version.number > first.calibration and version.from_ms <= last_ms and upto
 
 
-def _columns(sums: Sums, sensor: str, medium: str, step: int, rows: Sequence[dict[str, _Tuple]]) -> None:
-    """Values of one sensor in one step, a quantity at a time."""
-    names = rows[0].keys()
-    if any(row.keys() != names for row in rows):
-        for row in rows:
-            _columns(sums, sensor, medium, step, [row])
-        return
-    for name in names:
-        if name in LEFT_OUT:
+def _apart(group: Sequence[Quick], sums: Sums, step: int, versions: Sequence[Version]) -> int:
+    """One reading after the other; gives how many could be read."""
+    count = 0
+    for body in group:
+        try:
+            fresh = {name: Value(*parts) for name, parts in values_of.decode(body.values).items()}
+        except msgspec.DecodeError:
             continue
-        raws, values, units, flags, whys = zip(*[row[name] for row in rows], strict=True)
-        series = sums.of(sensor, name, units[0], medium)
-        if series is None:
+        at = Stamp(body.at.utc_ms, "", 0, True)
+        _one(Reading(body.sensor, "", body.medium, at, fresh, body.calibration), sums, step, versions)
+        count += 1
+    return count
+
+
+def _columns(sums: Sums, sensor: str, medium: str, step: int, group: Sequence[Quick], shapes: Shapes) -> int:
+    """Readings of one sensor in one step, a quantity at a time; gives how many could be read."""
+    found = shapes.columns(sensor, [body.values for body in group])
+    if found is None:
+        return _apart(group, sums, step, ())
+    for (name, unit, flag, why), (raws, values) in zip(found[0].quantities, found[1], strict=True):
+        if name in LEFT_OUT or (series := sums.of(sensor, name, unit, medium)) is None:
             continue
-        low, high = (PH_RANGE[0], PH_RANGE[1]) if series.hydrogen else (-LIMIT, LIMIT)
-        if _PLAIN_FLAGS.issuperset(flags) and low <= min(values) and max(values) <= high:
+        low, high = PH_RANGE if series.hydrogen else (-LIMIT, LIMIT)
+        if flag in _PLAIN_FLAGS and low <= min(values) and max(values) <= high:
             series.take(step, values, values if raws == values else raws)
             continue
-        for raw, value, flag, why in zip(raws, values, flags, whys, strict=True):
+        for raw, value in zip(raws, values, strict=True):
             if flag in _PLAIN_FLAGS and low <= value <= high:
                 series.take(step, (value,), (raw,))
             else:
                 series.refuse(step, flag, why)
+    return len(group)
 
 
 def _slowly(

@@ -277,7 +277,7 @@ readings = st.builds(
 @given(st.lists(readings, max_size=5))
 def test_the_short_way_writes_what_the_long_way_writes(bodies: list[Reading]) -> None:
     lines = [_line.encode(Record(i, body)) for i, body in enumerate(bodies, 1)]
-    piece, source = Piece(lines, {}), Nothing([])
+    piece, source = Piece(b"\n".join(lines), {}), Nothing([])
     ways = [
         _quickly(piece, FOREVER, frozenset(), Stamps("Asia/Bishkek"), Times(source)),
         _slowly(piece, lines, FOREVER, frozenset(), Stamps("Asia/Bishkek"), Times(source)),
@@ -301,7 +301,7 @@ def test_an_odd_text_behind_a_plain_one_of_the_same_sensor() -> None:
         for i, (unit, why) in enumerate([("pH", ""), ("pH", '=1+1;"x"'), ("@a", ""), ("pH", "a\nb")])
     ]
     lines = [_line.encode(Record(i, body)) for i, body in enumerate(bodies, 1)]
-    given = Piece(lines, {}), FOREVER, frozenset[str](), Stamps("UTC"), Times(Nothing([]))
+    given = Piece(b"\n".join(lines), {}), FOREVER, frozenset[str](), Stamps("UTC"), Times(Nothing([]))
     rows = list(csv.reader(_quickly(*given)[0].splitlines(keepends=True)))
     assert [(row[8], row[10]) for row in rows] == [
         ("pH", ""),
