@@ -22,6 +22,9 @@ from gateway.governor import PROBED, STRAINED, AnswerTime, Health, Miss, Run, Sl
 from gateway.model import Body, Event, Reading, Stamp, Value
 from gateway.qc import Checks
 
+WARMING_S = 5.0
+"""An instrument that asks for less than this is not warming up, it is only not ready."""
+
 
 @dataclass(slots=True)
 class Sensor:
@@ -64,6 +67,10 @@ class Sensor:
     """Loop time until which a late answer may come."""
     long_probe_s: float = 0.0
     """Loop time from which a probe waits as long as the instrument may need."""
+    warm_s: float = 0.0
+    """How long it asked to be left alone in its last answer."""
+    warm_mono_ms: int = 0
+    """The boot's clock when it will be warm, as was said last."""
     split: str = ""
     identified: bool = False
 
@@ -92,7 +99,8 @@ class Sensor:
             self.not_ready += 1
         elif asked:
             self.failed += 1
-        return self.said(self.slots.missed(end, why), at)
+        warming = self._warming(at) if asked and why is Miss.WARMING_UP else []
+        return [*warming, *self.said(self.slots.missed(end, why), at)]
 
     def said(self, runs: Sequence[Run], at: Stamp) -> list[Body]:
         """Runs of missed slots as events."""
@@ -114,6 +122,7 @@ class Sensor:
 
     def tried(self, error: InstrumentError | None, *, crosstalk: bool = False) -> str:
         """The state that follows from what came of a slot."""
+        self.warm_s = (error.wait_s or 0.0) if isinstance(error, NotReady) else 0.0
         took_s = getattr(self.instrument, "took_s", 0.0)
         slow = self.answers is not None and took_s > STRAINED * self.answers.limit_s
         tried = Tried(None if error is None else miss(error), slow or self.tries > 1, crosstalk)
@@ -162,6 +171,14 @@ class Sensor:
             self.answers.heard(took_s)
         late_until_s = getattr(self.instrument, "late_until_s", None)
         self.late_until_s = late_until_s(link) if late_until_s is not None else 0.0
+
+    def _warming(self, at: Stamp) -> list[Body]:
+        """Said once: that it works and has no number yet, and for how long."""
+        until_ms = at.mono_ms + round(1000 * self.warm_s)
+        if self.warm_s < WARMING_S or abs(until_ms - self.warm_mono_ms) < 1000 * WARMING_S:
+            return []
+        self.warm_mono_ms = until_ms
+        return [Event(at, "warming_up", {"sensor": self.id, "wait_s": round(self.warm_s, 1)})]
 
     def forget(self) -> None:
         """It may be another instrument when it comes back."""

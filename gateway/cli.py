@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _station(doctor)
     doctor.add_argument("--json", action="store_true", help="the findings as one JSON object")
+    doctor.add_argument("--language", default="en", help="of the findings: ky, ru, en")
     doctor.set_defaults(do=_doctor)
 
     cli_scan.add(verbs, print)
@@ -256,8 +257,8 @@ def _read(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from gateway.doctor import doctor
 
-    job = doctor(arguments.station, print, json=arguments.json, progress=sys.stderr.isatty())
-    return _drive(job)
+    about = {"json": arguments.json, "progress": sys.stderr.isatty(), "language": arguments.language}
+    return _drive(doctor(arguments.station, print, **about))
 
 
 def _retry(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,9 @@ import msgspec
 from gateway import config
 from gateway.doctor_clock import check_clock
 from gateway.doctor_disk import check_disk
-from gateway.doctor_finding import LEVELS, Check, Finding, Level, one_line, worst
+from gateway.doctor_finding import LEVELS, Check, Finding, Level, Said, one_line, said, worst
 from gateway.doctor_journal import Evidence, check_journal, gather
+from gateway.doctor_words import LEVEL_WORDS, title, told
 from gateway.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def checks(wanted: config.Station, evidence: Evidence) -> dict[str, Check]:
         found["grafana live"] = lambda: _grafana_live(wanted)
     if wanted.sms is not None and wanted.sms.modem is not None:
         found["modem"] = lambda: _modem(wanted, evidence)
+    if wanted.sms is not None and wanted.sms.second is not None:
+        found["modem 2"] = lambda: _modem(wanted, evidence, second=True)
     if wanted.sms is not None and wanted.sms.provider is not None:
         found["provider"] = lambda: _provider(wanted)
     found["contacts"] = contacts
@@ -76,48 +79,60 @@ async def examine(wanted: config.Station, told: Told = lambda *_: None) -> list[
     return findings
 
 
-def render(finding: Finding) -> list[str]:
+def render(finding: Finding, language: str = "en") -> list[str]:
     """A finding as lines of plain text: what is, and what helps."""
-    about = f"{finding.check} {finding.about}".strip()
-    lines = [f"{finding.level:<8} {about}: {finding.what}"]
-    return [*lines, f"{'':<8}   → {finding.remedy}"] if finding.remedy else lines
+    level = LEVEL_WORDS[language][finding.level]
+    width = 1 + max(map(len, LEVEL_WORDS[language].values()))
+    lines = [f"{level:<{width}} {title(finding, language)}: {told(finding.what, language)}"]
+    return [*lines, f"{'':<{width}}   → {told(finding.remedy, language)}"] if finding.remedy else lines
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[Finding]) -> Said:
     """The report's last line."""
     counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
     if not counts["warning"] and not counts["failure"]:
-        return f"all good: {counts['ok']} checks"
-    return f"{counts['failure']} failures, {counts['warning']} warnings, {counts['ok']} good"
+        return said("all good: {ok} checks", ok=counts["ok"])
+    return said("{failure} failures, {warning} warnings, {ok} good", **counts)
 
 
-def as_json(station: str, findings: Sequence[Finding]) -> str:
-    """The report as one JSON object."""
-    whole = {"station": station, "level": worst(findings), "findings": list(findings)}
+def as_json(station: str, findings: Sequence[Finding], language: str = "en") -> str:
+    """The report as one JSON object. `check`, `about` and `level` are the same in every language."""
+    rows = [
+        {
+            "check": f.check, "about": str(f.about), "level": f.level, "title": title(f, language),
+            "what": told(f.what, language), "remedy": told(f.remedy, language),
+        }
+        for f in findings
+    ]  # fmt: skip
+    whole = {"station": station, "level": worst(findings), "findings": rows}
     return msgspec.json.encode(whole).decode()
 
 
-async def doctor(file: Path, say: Callable[[str], object], *, json: bool, progress: bool) -> int:
+async def doctor(
+    file: Path, say: Callable[[str], object], *, json: bool, progress: bool, language: str = "en"
+) -> int:
     """`suuaba doctor`: examine and say it. Gives the exit code. Raises ConfigError: nothing can be used."""
+    if language not in LEVEL_WORDS:
+        raise ConfigError([f"--language: there is no {language!r}; there are {', '.join(LEVEL_WORDS)}"])
     try:
         wanted = config.load(file, lenient=True)
     except ConfigError as e:
         if not json:
             raise
-        say(as_json("", broken_configuration(e)))
+        say(as_json("", broken_configuration(e), language))
         return EXIT["failure"]
     if json:
         findings = await examine(wanted)
-        say(as_json(wanted.id, findings))
+        say(as_json(wanted.id, findings, language))
     elif progress:
         findings = await _with_progress(wanted)
     else:
         findings = await examine(wanted)
     if not json:
         for finding in findings:
-            for line in render(finding):
+            for line in render(finding, language):
                 say(line)
-        say(summary(findings))
+        say(told(summary(findings), language))
     return EXIT[worst(findings)]
 
 
@@ -158,13 +173,13 @@ async def _result(name: str, task: asyncio.Task[Sequence[Finding]]) -> Sequence[
     if not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=2.0)
-        return [Finding(check, about, "failure", "the check did not end in time", "try again")]
+        return [Finding(check, about, "failure", said("the check did not end in time"), said("try again"))]
     e = task.exception()
     if e is None:
         return task.result()
     log.debug("%s", name, exc_info=e)
-    text = f"the check itself broke: {type(e).__name__}: {one_line(e)}"
-    return [Finding(check, about, "failure", text, "report this: it is a mistake in this program")]
+    text = said("the check itself broke: {why}", why=f"{type(e).__name__}: {one_line(e)}")
+    return [Finding(check, about, "failure", text, said("report this: it is a mistake in this program"))]
 
 
 async def _configuration(wanted: config.Station) -> list[Finding]:
@@ -177,7 +192,10 @@ async def _configuration(wanted: config.Station) -> list[Finding]:
     except ConfigError as e:
         wrong += broken_configuration(e)
     sensors, sinks = len(wanted.sensors), (wanted.mqtt is not None) + (wanted.influxdb is not None)
-    text = f"{wanted.file.name}: {sensors} instruments, {sinks} sinks, {len(wanted.rules)} rules"
+    text = said(
+        "{file}: {sensors} instruments, {sinks} sinks, {rules} rules",
+        file=wanted.file.name, sensors=sensors, sinks=sinks, rules=len(wanted.rules),
+    )  # fmt: skip
     return wrong or [Finding("configuration", "", "ok", text)]
 
 
@@ -208,10 +226,10 @@ async def _grafana_live(wanted: config.Station) -> Sequence[Finding]:
     return await check_grafana_live(wanted)
 
 
-async def _modem(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
+async def _modem(wanted: config.Station, evidence: Evidence, *, second: bool = False) -> Sequence[Finding]:
     from gateway.doctor_sms import check_modem
 
-    return await check_modem(wanted, evidence)
+    return await check_modem(wanted, evidence, second=second)
 
 
 async def _provider(wanted: config.Station) -> Sequence[Finding]:

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from alerts.untold import basic, untold
 from gateway import config
 from gateway.clock import Clock
-from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.doctor_finding import Finding, in_thread, one_line, said
 from gateway.doctor_network import check_address
 from gateway.influx import Answer, Door
 from gateway.influx_lines import escaped
@@ -45,11 +45,11 @@ async def check_database(wanted: config.Station) -> Sequence[Finding]:
             *await in_thread(lambda: _write_and_read(wanted.id, influx, at_ms, value), 2 * REQUEST_S),
         ]
     except TimeoutError:
-        text = f"{influx.url} does not answer within {2 * REQUEST_S:g} s"
-        return [*found, Finding("database", "", "failure", text, "is it overloaded? look into its log")]
+        text = said("{url} does not answer within {within} s", url=influx.url, within=f"{2 * REQUEST_S:g}")
+        return [*found, Finding("database", "", "failure", text, said("is it overloaded? look into its log"))]
     except OSError as e:
-        text = f"{influx.url}: {one_line(e)}"
-        return [*found, Finding("database", "", "failure", text, "look into the database's log")]
+        text = said("{url}: {why}", url=influx.url, why=one_line(e))
+        return [*found, Finding("database", "", "failure", text, said("look into the database's log"))]
 
 
 # ── inside, in a thread ─────────────────────────────────────────────────────────────────────────
@@ -67,12 +67,10 @@ def _write_and_read(station: str, influx: config.Influxdb, at_ms: int, value: in
         answer = door.write(line.encode(), "ms")
         if answer.status not in (200, 204):
             return [_not_written(influx, door, answer)]
-        ok = Finding(
-            "database",
-            "login",
-            "ok",
-            f"{door.where} takes our points{' (' + version + ')' if version else ''}",
-        )
+        takes = said("{url} takes our points", url=door.where)
+        if version:
+            takes = said("{url} takes our points ({version})", url=door.where, version=version)
+        ok = Finding("database", "login", "ok", takes)
         return [ok, _read_back(http, station, influx, at_ms, value)]
     except urllib3.exceptions.HTTPError as e:
         raise ConnectionError(one_line(e)) from e
@@ -88,21 +86,26 @@ def _door(influx: config.Influxdb) -> Door:
 
 
 def _not_written(influx: config.Influxdb, door: Door, answer: Answer) -> Finding:
-    text = f"{door.where}: {answer.status} {one_line(answer.text)}"
+    why = f"{door.where}: {answer.status} {one_line(answer.text)}"
     if answer.status == 401:
-        what = "username and password" if influx.version == 1 else "token"
-        return Finding("database", "login", "failure", f"refuses us: {text}", f"correct [influxdb] {what}")
+        keys = "username, password" if influx.version == 1 else "token"
+        remedy = said("correct [influxdb] {keys}", keys=keys)
+        return Finding("database", "login", "failure", said("refuses us: {why}", why=why), remedy)
     if answer.status == 403:
-        remedy = "give this user or token the right to write there"
-        return Finding("database", "login", "failure", f"lets us in, but not write: {text}", remedy)
+        remedy = said("give this user or token the right to write there")
+        text = said("lets us in, but not write: {why}", why=why)
+        return Finding("database", "login", "failure", text, remedy)
     if answer.status == 404:
-        name = "database" if influx.version != 2 else "bucket and org"
-        remedy = f"correct [influxdb] {name}, or {door.remedy}"
-        return Finding("database", "test point", "failure", f"there is no such database: {text}", remedy)
+        keys = "database" if influx.version != 2 else "bucket, org"
+        command = door.remedy.partition(": ")[2]
+        remedy = said("correct [influxdb] {keys}, or create it: {command}", keys=keys, command=command)
+        text = said("there is no such database: {why}", why=why)
+        return Finding("database", "test point", "failure", text, remedy)
     if "retention" in answer.text:
-        remedy = "the clock here is wrong, or the retention policy very short"
-        return Finding("database", "test point", "failure", f"the point is too old for it: {text}", remedy)
-    return Finding("database", "test point", "failure", text, "look into the database's log")
+        remedy = said("the clock here is wrong, or the retention policy very short")
+        text = said("the point is too old for it: {why}", why=why)
+        return Finding("database", "test point", "failure", text, remedy)
+    return Finding("database", "test point", "failure", why, said("look into the database's log"))
 
 
 def _read_back(http: object, station: str, influx: config.Influxdb, at_ms: int, value: int) -> Finding:
@@ -121,18 +124,21 @@ def _read_back(http: object, station: str, influx: config.Influxdb, at_ms: int, 
         headers["Authorization"] = f"Token {token}"
     url = f"{influx.url.rstrip('/')}/query?{urlencode(fields)}"
     answer = http.request("GET", url, headers=headers, redirect=False)
-    said = one_line(untold(answer.data[:300].decode("utf-8", "replace"), password, token, who), 120)
+    got = one_line(untold(answer.data[:300].decode("utf-8", "replace"), password, token, who), 120)
     if answer.status == 200:
         if value in _numbers(answer.data):
-            return Finding("database", "test point", "ok", "written and read back")
+            return Finding("database", "test point", "ok", said("written and read back"))
         if influx.version != 1:
-            text = "written and confirmed; InfluxQL does not find it, and dashboards that use it will not"
-            remedy = "map the bucket: influx v1 dbrp create --db NAME --rp autogen --bucket-id …"
+            text = said(
+                "written and confirmed; InfluxQL does not find it, and dashboards that use it will not"
+            )
+            remedy = said("map the bucket: influx v1 dbrp create --db NAME --rp autogen --bucket-id …")
             return Finding("database", "test point", "warning", text, remedy)
-        text = f"written and confirmed, but it is not there: {said}"
-        remedy = "does the url lead to the database that keeps the points (a proxy, a relay)?"
+        text = said("written and confirmed, but it is not there: {answer}", answer=got)
+        remedy = said("does the url lead to the database that keeps the points (a proxy, a relay)?")
         return Finding("database", "test point", "failure", text, remedy)
-    text = f"written and confirmed; not read back ({answer.status}), which a station need not"
+    status = answer.status
+    text = said("written and confirmed; not read back ({status}), which a station need not", status=status)
     return Finding("database", "test point", "ok", text)
 
 

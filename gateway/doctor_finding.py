@@ -18,8 +18,26 @@ LEVELS: tuple[Level, ...] = ("ok", "warning", "failure")
 T = TypeVar("T")
 
 
+class Said(str):
+    """A text in English that knows how it was made, so that it can be told in another language
+    (gateway.doctor_words).
+    """
+
+    template: str
+    given: dict[str, object]
+
+
+def said(template: str, **given: object) -> Said:
+    """An English text; `template` is its key in the tables of gateway.doctor_words."""
+    text = Said(template.format(**given))
+    text.template, text.given = template, given
+    return text
+
+
 class Finding(msgspec.Struct, frozen=True):
-    """One line of a doctor's report. `check` and `about` name the thing: "port", "river"."""
+    """One line of a doctor's report. `check` and `about` name the thing: "port", "river". `what` and
+    `remedy` are made by `said`, or are the words of another program.
+    """
 
     check: str
     about: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gateway import config
 from gateway.clock import Clock
-from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.doctor_finding import Finding, in_thread, one_line, said
 from gateway.influx_lines import escaped
 from gateway.sinks import live_door
 
@@ -22,11 +22,13 @@ async def check_grafana_live(wanted: config.Station) -> Sequence[Finding]:
     try:
         await in_thread(lambda: live_door(live)().push(line.encode()), WITHIN_S)
     except TimeoutError:
-        text = f"{live.url} does not answer within {WITHIN_S:g} s"
-        return [Finding("grafana live", "", "failure", text, "is the address right, and Grafana running?")]
+        text = said("{url} does not answer within {within} s", url=live.url, within=f"{WITHIN_S:g}")
+        hint = said("is the address right, and Grafana running?")
+        return [Finding("grafana live", "", "failure", text, hint)]
     except OSError as e:
-        hint = "make a service account with the role Editor in Grafana, and put its token into the file"
+        hint = said("make a service account with the role Editor in Grafana, and put its token into the file")
         if not str(e).startswith(("401", "403")):
-            hint = "is the address right, and Grafana running?"
-        return [Finding("grafana live", "", "failure", f"{live.url}: {one_line(e)}", hint)]
-    return [Finding("grafana live", "", "ok", f"{live.url} takes what we push")]
+            hint = said("is the address right, and Grafana running?")
+        text = said("{url}: {why}", url=live.url, why=one_line(e))
+        return [Finding("grafana live", "", "failure", text, hint)]
+    return [Finding("grafana live", "", "ok", said("{url} takes what we push", url=live.url))]

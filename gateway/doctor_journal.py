@@ -17,7 +17,7 @@ from typing import Any
 from gateway import config, refused
 from gateway.clock import Clock
 from gateway.dating import DatingFold
-from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.doctor_finding import Finding, Said, in_thread, one_line, said
 from gateway.journal_reader import NOW_MS, JournalReader, Walk, decoded, set_aside, writer_pid
 from gateway.journal_store import Memory, Unreadable
 from gateway.model import Event, Reading, Stamp
@@ -53,8 +53,10 @@ class Evidence:
     """When each sensor was last read."""
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The last Event "sensor" of each, without those from before its last reading."""
-    modem: dict[str, Any] = field(default_factory=dict)
-    """The last Event "modem"."""
+    modems: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last Event "modem" of each: "modem", and "second" where there is one."""
+    warming: dict[str, Event] = field(default_factory=dict)
+    """The last Event "warming_up" of each sensor."""
     told: Event | None = None
     """The last time that a modem's network told the clock."""
     sinks: dict[str, Event] = field(default_factory=dict)
@@ -84,10 +86,11 @@ async def gather(wanted: config.Station, within_s: float) -> Evidence:
     try:
         await in_thread(lambda: _read(wanted, found, time.monotonic() + 0.8 * within_s), within_s)
     except TimeoutError:
-        found.trouble = found.trouble or "the disk did not answer in time"
-        found.remedy = "look at the disk: dmesg | tail"
+        found.trouble = found.trouble or said("the disk did not answer in time")
+        found.remedy = said("look at the disk: dmesg | tail")
     except OSError as e:
-        found.trouble, found.remedy = e.strerror or str(e), "run doctor as the station's user: sudo -u suuaba"
+        found.trouble = e.strerror or str(e)
+        found.remedy = said("run doctor as the station's user: sudo -u suuaba")
     if found.now is None:
         found.now = Clock(wanted.clock.source).stamp()
     return found
@@ -97,9 +100,9 @@ async def check_journal(wanted: config.Station, evidence: Evidence) -> Sequence[
     """Whether the journal is whole, what it lost, what was refused, and what happened in the last day."""
     e = evidence
     if e.trouble and not e.there:
-        return [Finding("journal", "", "failure", f"cannot be read: {one_line(e.trouble)}", e.remedy)]
+        return [Finding("journal", "", "failure", said("cannot be read: {why}", why=e.trouble), e.remedy)]
     if not e.there:
-        text = "there is none yet; the station begins one when it starts"
+        text = said("there is none yet; the station begins one when it starts")
         return [Finding("journal", "", "ok", text), *_aside(e)]
     return [
         _runs(e),
@@ -128,8 +131,8 @@ def _read(wanted: config.Station, found: Evidence, until_s: float) -> None:
     try:
         reader = JournalReader(folder)
     except Unreadable as e:
-        found.trouble = f"SQLite's file: {e}"
-        found.remedy = "nothing to do: at its next start the station sets it aside and begins a new one"
+        found.trouble = said("SQLite's file: {why}", why=one_line(e))
+        found.remedy = said("nothing to do: at its next start the station sets it aside and begins a new one")
         return
     except OSError:
         found.there = False
@@ -153,8 +156,8 @@ def _read(wanted: config.Station, found: Evidence, until_s: float) -> None:
                     _note(found, body, newest=to_ms == NOW_MS, recent=recent and body.at.utc_ms >= since_ms)
         found.pages = reader.quick_check(until_s + 2.0)
     except Unreadable as e:
-        found.trouble = str(e)
-        found.remedy = "nothing to do: at its next start the station sets the file aside"
+        found.trouble = one_line(e)
+        found.remedy = said("nothing to do: at its next start the station sets the file aside")
     finally:
         reader.close()
 
@@ -183,8 +186,13 @@ def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
         if known is None or _newer(event.at, known["at"]):
             found.states[key] = {**detail, "at": event.at}
     elif what == "modem":
-        if not found.modem or _newer(event.at, found.modem["at"]):
-            found.modem = {**detail, "at": event.at}
+        name = str(detail.get("modem", "modem"))
+        if name not in found.modems or _newer(event.at, found.modems[name]["at"]):
+            found.modems[name] = {**detail, "at": event.at}
+    elif what == "warming_up":
+        sensor = str(detail.get("sensor", ""))
+        if sensor not in found.warming or _newer(event.at, found.warming[sensor].at):
+            found.warming[sensor] = event
     elif what in ("sink_down", "sink_up"):
         if key not in found.sinks or _newer(event.at, found.sinks[key].at):
             found.sinks[key] = event
@@ -207,82 +215,94 @@ def _note(found: Evidence, event: Event, *, newest: bool, recent: bool) -> None:
 
 def _runs(e: Evidence) -> Finding:
     if e.pid is not None:
-        return Finding("service", "", "ok", f"runs (process {e.pid})")
-    remedy = "sudo systemctl start suuaba, or suuaba run STATION.toml"
-    return Finding("service", "", "warning", "does not run: nothing is read, no alarm is sent", remedy)
+        return Finding("service", "", "ok", said("runs (process {pid})", pid=e.pid))
+    remedy = said("sudo systemctl start suuaba, or suuaba run STATION.toml")
+    text = said("does not run: nothing is read, no alarm is sent")
+    return Finding("service", "", "warning", text, remedy)
 
 
 def _whole(e: Evidence) -> list[Finding]:
     if e.trouble:
-        return [Finding("journal", "", "failure", f"cannot be read: {one_line(e.trouble)}", e.remedy)]
+        return [Finding("journal", "", "failure", said("cannot be read: {why}", why=e.trouble), e.remedy)]
     found = []
-    aside = "the rest is sound; copy what you need (suuaba export), and watch or replace the card"
+    aside = said("the rest is sound; copy what you need (suuaba export), and watch or replace the card")
     found += [Finding("journal", "", "failure", one_line(line), aside) for line in e.walk.wrong[:5]]
     if len(e.walk.wrong) > 5:
-        found.append(Finding("journal", "", "failure", f"{len(e.walk.wrong) - 5} more such blocks", aside))
-    found += [Finding("journal", "", "failure", f"SQLite: {one_line(line)}", aside) for line in e.pages or ()]
+        more = said("{count} more such blocks", count=len(e.walk.wrong) - 5)
+        found.append(Finding("journal", "", "failure", more, aside))
+    found += [
+        Finding("journal", "", "failure", said("SQLite: {why}", why=one_line(line)), aside)
+        for line in e.pages or ()
+    ]
     if e.torn and e.pid is None:
-        text = "the tail is torn: the last write was cut off"
-        remedy = "nothing to do: the next start cuts it off and says what may be missing"
+        text = said("the tail is torn: the last write was cut off")
+        remedy = said("nothing to do: the next start cuts it off and says what may be missing")
         found.append(Finding("journal", "", "warning", text, remedy))
     if not found:
-        looked = (
-            f"all {e.walk.blocks} blocks"
-            if e.walk.whole
-            else f"the newest {e.walk.read} of {e.walk.blocks} blocks"
-        )
-        pages = "" if e.pages is not None else "; the pages were not looked at to the end"
-        found.append(
-            Finding("journal", "", "ok", f"whole: {looked} and the tail have right checksums{pages}")
-        )
+        text = said("whole: all {blocks} blocks and the tail have right checksums", blocks=e.walk.blocks)
+        if not e.walk.whole:
+            text = said(
+                "whole: the newest {read} of {blocks} blocks and the tail have right checksums",
+                read=e.walk.read, blocks=e.walk.blocks,
+            )  # fmt: skip
+        if e.pages is None:
+            text = said("{whole}; the pages were not looked at to the end", whole=text)
+        found.append(Finding("journal", "", "ok", text))
     return found
 
 
 def _size(wanted: config.Station, e: Evidence) -> Finding:
-    limit, text = wanted.journal.limit_bytes, megabytes(e.journal_bytes)
+    limit = wanted.journal.limit_bytes
+    sizes = {"size": megabytes(e.journal_bytes), "limit": megabytes(limit)}
     if e.journal_bytes > NEARLY_FULL * limit:
-        text = f"{text} of {megabytes(limit)}: the oldest records go to make room"
-        return Finding("journal", "size", "warning", text, "write [journal] limit larger, or keep shorter")
-    return Finding("journal", "size", "ok", f"{text} of {megabytes(limit)}")
+        text = said("{size} of {limit}: the oldest records go to make room", **sizes)
+        remedy = said("write [journal] limit larger, or keep shorter")
+        return Finding("journal", "size", "warning", text, remedy)
+    return Finding("journal", "size", "ok", said("{size} of {limit}", **sizes))
 
 
 def _aside(e: Evidence) -> list[Finding]:
     if not e.aside:
         return []
     names = ", ".join(file.name for file in e.aside[-3:])
-    text = f"a journal could not be read and was set aside: {names}"
+    text = said("a journal could not be read and was set aside: {names}", names=names)
     if e.unreadable:
-        text += f" (last {_when(e.unreadable[0])})"
-    remedy = "copy it to another machine if its readings matter (sqlite3 .recover), then delete it"
+        text = said("{aside} (last {when})", aside=text, when=_when(e.unreadable[0]))
+    remedy = said("copy it to another machine if its readings matter (sqlite3 .recover), then delete it")
     return [Finding("journal", "set aside", "warning", text, remedy)]
 
 
 def _losses(e: Evidence) -> list[Finding]:
     if not e.losses:
-        far = "" if e.walk.whole or e.walk.oldest_ms is None else f" since {_date(e.walk.oldest_ms)}"
-        return [Finding("journal", "losses", "ok", f"none on record{far}")]
+        text = said("none on record")
+        if not e.walk.whole and e.walk.oldest_ms is not None:
+            text = said("none on record since {date}", date=_date(e.walk.oldest_ms))
+        return [Finding("journal", "losses", "ok", text)]
     found = []
     for event in e.losses[:LOSSES_SHOWN]:
         detail = event.detail
-        span = f"records {detail['from_seq']} to {detail['to_seq']}" if "from_seq" in detail else ""
-        span = span or f"{detail.get('records', '?')} records"
-        most = "may be missing" if detail.get("at_most") else "are lost"
-        text = f"{_when(event)}: {span} {most}: {one_line(detail.get('why', ''))}"
+        span = said("{records} records", records=detail.get("records", "?"))
+        if "from_seq" in detail:
+            span = said("records {first} to {last}", first=detail["from_seq"], last=detail["to_seq"])
+        about = {"when": _when(event), "records": span, "why": one_line(detail.get("why", ""))}
+        text = said("{when}: {records} are lost: {why}", **about)
+        if detail.get("at_most"):
+            text = said("{when}: {records} may be missing: {why}", **about)
         found.append(Finding("journal", "losses", "warning", text, _against(str(detail.get("why", "")))))
     if len(e.losses) > LOSSES_SHOWN:
-        text = f"{len(e.losses) - LOSSES_SHOWN} more before"
-        found.append(Finding("journal", "losses", "warning", text, "suuaba export has the events"))
+        text = said("{count} more before", count=len(e.losses) - LOSSES_SHOWN)
+        found.append(Finding("journal", "losses", "warning", text, said("suuaba export has the events")))
     return found
 
 
-def _against(why: str) -> str:
+def _against(why: str) -> Said:
     if "power" in why:
-        return "a steadier supply; [journal] sync says how much a power cut may cost"
+        return said("a steadier supply; [journal] sync says how much a power cut may cost")
     if "limit" in why:
-        return "mend the sink that is behind, or write [journal] limit larger"
+        return said("mend the sink that is behind, or write [journal] limit larger")
     if "retention" in why:
-        return "lengthen the database's retention policy"
-    return "look at the disk: dmesg | tail"
+        return said("lengthen the database's retention policy")
+    return said("look at the disk: dmesg | tail")
 
 
 def _refused(wanted: config.Station, e: Evidence) -> list[Finding]:
@@ -290,12 +310,14 @@ def _refused(wanted: config.Station, e: Evidence) -> list[Finding]:
     for sink, of in sorted(e.refused.items()):
         count = len(of.reasons) + of.beyond
         for seq, reason in sorted(of.reasons.items())[:REFUSED_SHOWN]:
-            text = f"record {seq} is refused by {sink}: {one_line(reason)}"
+            text = said("record {seq} is refused by {sink}: {why}", seq=seq, sink=sink, why=one_line(reason))
             found.append(Finding("refused", sink, "warning", text))
         if count:
-            remedy = f"mend the cause, then: suuaba retry {wanted.file.name} {sink}"
-            found.append(Finding("refused", sink, "warning", f"{count} records in all are set aside", remedy))
-    return found or [Finding("refused", "", "ok", "no record is refused")]
+            command = f"suuaba retry {wanted.file.name} {sink}"
+            remedy = said("mend the cause, then: {command}", command=command)
+            text = said("{count} records in all are set aside", count=count)
+            found.append(Finding("refused", sink, "warning", text, remedy))
+    return found or [Finding("refused", "", "ok", said("no record is refused"))]
 
 
 def _sinks(wanted: config.Station, e: Evidence) -> list[Finding]:
@@ -311,34 +333,38 @@ def _sinks(wanted: config.Station, e: Evidence) -> list[Finding]:
         behind, event = max(e.last_seq - min(cursors), 0), e.sinks.get(name)
         if event is not None and event.what == "sink_down":
             why = one_line(event.detail.get("why", ""))
-            text = f"away since {_when(event)}: {why}; {behind} records wait"
-            found.append(Finding("sink", name, "warning", text, "see the broker's or database's lines here"))
+            text = said(
+                "away since {when}: {why}; {count} records wait", when=_when(event), why=why, count=behind
+            )
+            remedy = said("see the broker's or database's lines here")
+            found.append(Finding("sink", name, "warning", text, remedy))
         else:
-            found.append(Finding("sink", name, "ok", f"delivers; {behind} records wait"))
+            text = said("delivers; {count} records wait", count=behind)
+            found.append(Finding("sink", name, "ok", text))
     return found
 
 
 def _last_day(e: Evidence) -> list[Finding]:
     found = []
     for sensor, reasons in sorted(e.gaps.items()):
-        text = ", ".join(f"{slots} slots {why}" for why, slots in reasons.most_common(3))
-        found.append(
-            Finding("last day", sensor, "warning", f"gaps: {text}", "see the port and the sensor here")
-        )
+        slots = ", ".join(f"{slots} × {why}" for why, slots in reasons.most_common(3))
+        text = said("gaps, in slots: {slots}", slots=slots)
+        found.append(Finding("last day", sensor, "warning", text, said("see the port and the sensor here")))
     starts = e.day["started"]
     if starts > 3:
-        text = f"the station started {starts} times"
-        found.append(Finding("last day", "", "warning", text, "journalctl -u suuaba says why it ended"))
+        text = said("the station started {count} times", count=starts)
+        found.append(Finding("last day", "", "warning", text, said("journalctl -u suuaba says why it ended")))
     found += [
-        Finding("last day", "", "warning", f"{e.day[what]} × {what}", "see the clock's line here")
+        Finding("last day", "", "warning", f"{e.day[what]} × {what}", said("see the clock's line here"))
         for what in ("clock_step", "clock_doubted")
         if e.day[what]
     ]
-    return found or [Finding("last day", "", "ok", "no gap, no restart that was not wanted")]
+    return found or [Finding("last day", "", "ok", said("no gap, no restart that was not wanted"))]
 
 
-def _when(event: Event) -> str:
-    return _date(event.at.utc_ms) + ("" if event.at.synced else " (unsure)")
+def _when(event: Event) -> Said:
+    date = _date(event.at.utc_ms)
+    return said("{date}", date=date) if event.at.synced else said("{date} (unsure)", date=date)
 
 
 def _date(utc_ms: int) -> str:

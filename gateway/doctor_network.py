@@ -17,7 +17,7 @@ import msgspec
 
 from gateway import config
 from gateway.clock import Clock
-from gateway.doctor_finding import Finding, in_thread, one_line
+from gateway.doctor_finding import Finding, in_thread, one_line, said
 from gateway.errors import Unreachable
 from gateway.mqtt_messages import level
 from gateway.sinks import opened
@@ -39,7 +39,7 @@ async def check_broker(wanted: config.Station) -> Sequence[Finding]:
     if mqtt is None:
         return []
     if mqtt.url == "embedded":
-        return [Finding("broker", "", "ok", "inside the station: keeps nothing, for looking only")]
+        return [Finding("broker", "", "ok", said("inside the station: keeps nothing, for looking only"))]
     parts = urlsplit(mqtt.url)
     tls = parts.scheme == "mqtts"
     host, port = parts.hostname or "", parts.port or (8883 if tls else 1883)
@@ -54,13 +54,13 @@ async def check_address(check: str, host: str, port: int, *, tls: bool, ca: str 
     try:
         await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), NAME_WITHIN_S)
     except TimeoutError:
-        text = f"{host}: no name server answers"
-        return [Finding(check, "name", "failure", text, "is there a network? look at /etc/resolv.conf")]
+        text = said("{host}: no name server answers", host=host)
+        return [Finding(check, "name", "failure", text, said("is there a network? look at /etc/resolv.conf"))]
     except (OSError, ValueError) as e:
-        text = f"{host} has no address: {one_line(getattr(e, 'strerror', None) or e)}"
-        return [
-            Finding(check, "name", "failure", text, "correct the name in url, or look at the name server")
-        ]
+        why = one_line(getattr(e, "strerror", None) or e)
+        text = said("{host} has no address: {why}", host=host, why=why)
+        remedy = said("correct the name in url, or look at the name server")
+        return [Finding(check, "name", "failure", text, remedy)]
     if not tls:
         return [] if (wrong := await _connects(check, host, port)) is None else [wrong]
     return await _certificate(check, host, port, ca)
@@ -80,22 +80,18 @@ async def _connects(check: str, host: str, port: int) -> Finding | None:
 
 
 def _closed(check: str, host: str, port: int, e: Exception) -> Finding:
+    where = f"{host}:{port}"
     if isinstance(e, ConnectionRefusedError):
-        text, remedy = (
-            "refuses the connection: nothing listens there",
-            "start the server, or correct the port in url",
-        )
+        text = said("{where}: refuses the connection: nothing listens there", where=where)
+        remedy = said("start the server, or correct the port in url")
     elif isinstance(e, TimeoutError):
-        text, remedy = (
-            f"no answer within {CONNECT_WITHIN_S:g} s",
-            "is the network up, and does a firewall let it through?",
-        )
+        text = said("{where}: no answer within {within} s", where=where, within=f"{CONNECT_WITHIN_S:g}")
+        remedy = said("is the network up, and does a firewall let it through?")
     else:
-        text, remedy = (
-            one_line(getattr(e, "strerror", None) or e),
-            "is the network up? ip route; ping the host",
-        )
-    return Finding(check, "connection", "failure", f"{host}:{port}: {text}", remedy)
+        why = one_line(getattr(e, "strerror", None) or e)
+        text = said("{where}: {why}", where=where, why=why)
+        remedy = said("is the network up? ip route; ping the host")
+    return Finding(check, "connection", "failure", text, remedy)
 
 
 async def _certificate(check: str, host: str, port: int, ca: str | None) -> list[Finding]:
@@ -106,43 +102,39 @@ async def _certificate(check: str, host: str, port: int, ca: str | None) -> list
     except ssl.SSLCertVerificationError as e:
         return [_not_trusted(check, host, e)]
     except ssl.SSLError as e:
-        text = f"{host}:{port}: no TLS: {one_line(e.reason or e)}"
-        return [
-            Finding(
-                check, "certificate", "failure", text, "is this the port for TLS? or write url without the s"
-            )
-        ]
+        text = said("{where}: no TLS: {why}", where=f"{host}:{port}", why=one_line(e.reason or e))
+        remedy = said("is this the port for TLS? or write url without the s")
+        return [Finding(check, "certificate", "failure", text, remedy)]
     except (OSError, TimeoutError) as e:
         return [_closed(check, host, port, e)]
     shown = writer.get_extra_info("peercert") or {}
     writer.transport.abort()
     until = str(shown.get("notAfter", ""))
     if not until:
-        return [Finding(check, "certificate", "ok", "trusted")]
+        return [Finding(check, "certificate", "ok", said("trusted"))]
     left_days = (ssl.cert_time_to_seconds(until) - Clock("trust").stamp().utc_ms / 1000) / 86_400
     if left_days < SOON_DAYS:
-        text = f"expires in {left_days:.0f} days ({until})"
-        return [Finding(check, "certificate", "warning", text, "have the server's certificate renewed")]
-    return [Finding(check, "certificate", "ok", f"trusted, valid until {until}")]
+        text = said("expires in {days} days ({until})", days=f"{left_days:.0f}", until=until)
+        return [Finding(check, "certificate", "warning", text, said("have the server's certificate renewed"))]
+    return [Finding(check, "certificate", "ok", said("trusted, valid until {until}", until=until))]
 
 
 def _not_trusted(check: str, host: str, e: ssl.SSLCertVerificationError) -> Finding:
     if e.verify_code == _EXPIRED:
-        text, remedy = (
-            "the certificate has expired",
-            "have it renewed; if it is not that old, the clock here is wrong",
-        )
+        text = said("the certificate has expired")
+        remedy = said("have it renewed; if it is not that old, the clock here is wrong")
     elif e.verify_code == _NOT_YET:
-        text, remedy = "the certificate is not valid yet", "the clock here is wrong: see the clock's line"
+        text = said("the certificate is not valid yet")
+        remedy = said("the clock here is wrong: see the clock's line")
     elif e.verify_code == _NAME:
-        text, remedy = f"the certificate is not {host}'s", "write the name in url as the certificate has it"
+        text = said("the certificate is not {host}'s", host=host)
+        remedy = said("write the name in url as the certificate has it")
     elif e.verify_code in _UNKNOWN:
-        text, remedy = (
-            "the certificate's issuer is not known here",
-            'write ca = "/etc/suuaba/ca.pem" with its certificate',
-        )
+        text = said("the certificate's issuer is not known here")
+        remedy = said('write ca = "/etc/suuaba/ca.pem" with its certificate')
     else:
-        text, remedy = one_line(e.verify_message), "look at it: openssl s_client -connect HOST:PORT"
+        text = said("the certificate is not good: {why}", why=one_line(e.verify_message))
+        remedy = said("look at it: openssl s_client -connect HOST:PORT")
     return Finding(check, "certificate", "failure", text, remedy)
 
 
@@ -169,7 +161,7 @@ async def _there_and_back(
         mqtt.certificate,
         mqtt.key,
     )
-    said: Exception | None = None
+    last: Exception | None = None
     for version in (5, 4):
         try:
             link = MqttLink(
@@ -177,22 +169,23 @@ async def _there_and_back(
             )
             await link.open()
         except (VersionRefused, Silence) as e:
-            said = e
+            last = e
             continue
         except Unreachable as e:
             return [_refused(mqtt, e)]
         except OSError as e:
-            text = f"the certificates cannot be used: {one_line(e)}"
-            return [
-                Finding("broker", "certificate", "failure", text, "correct [mqtt] ca, certificate and key")
-            ]
+            text = said("the certificates cannot be used: {why}", why=one_line(e))
+            remedy = said("correct [mqtt] ca, certificate and key")
+            return [Finding("broker", "certificate", "failure", text, remedy)]
         try:
             return await _round_trip(link, topic, payload, NAMES[version])
         except Unreachable as e:
-            return [Finding("broker", "test message", "failure", one_line(e), "look into the broker's log")]
+            remedy = said("look into the broker's log")
+            return [Finding("broker", "test message", "failure", one_line(e), remedy)]
         finally:
             await link.close(1.0)
-    return [Finding("broker", "connection", "failure", one_line(said), "is this an MQTT broker's port?")]
+    remedy = said("is this an MQTT broker's port?")
+    return [Finding("broker", "connection", "failure", one_line(last), remedy)]
 
 
 async def _round_trip(link: object, topic: str, payload: bytes, version: str) -> Sequence[Finding]:
@@ -201,8 +194,11 @@ async def _round_trip(link: object, topic: str, payload: bytes, version: str) ->
     from gateway.mqtt_link import MqttLink
 
     assert isinstance(link, MqttLink)  # nosec B101  # noqa: S101  for the type checker: it is imported late
-    login = Finding("broker", "login", "ok", f"{link.broker} lets us in ({version})")
-    rights = f"the account may not use {topic}: give it the right to write suuaba/1/STATION/#"
+    lets_in = said("{broker} lets us in ({version})", broker=link.broker, version=version)
+    login = Finding("broker", "login", "ok", lets_in)
+    rights = said(
+        "the account may not use {topic}: give it the right to write suuaba/1/STATION/#", topic=topic
+    )
     may_read = True
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -212,28 +208,29 @@ async def _round_trip(link: object, topic: str, payload: bytes, version: str) ->
         may_read = False
     answers = await link.send([(1, topic, payload, False)])
     if reasons := [*answers.mendable.values(), *answers.refused.values()]:
-        text = f"the broker does not take our message: {one_line(reasons[0])}"
+        text = said("the broker does not take our message: {why}", why=one_line(reasons[0]))
         return [login, Finding("broker", "test message", "failure", text, rights)]
     if may_read:
         try:
             async with asyncio.timeout(BACK_WITHIN_S):
                 async for message in link.messages:
                     if message.payload == payload:
-                        return [login, Finding("broker", "test message", "ok", "published and got back")]
+                        text = said("published and got back")
+                        return [login, Finding("broker", "test message", "ok", text)]
         except (TimeoutError, aiomqtt.MqttError):
             pass
     if version == "MQTT 5":
-        text = "published and confirmed; this account may not read it back, which a station need not"
+        text = said("published and confirmed; this account may not read it back, which a station need not")
         return [login, Finding("broker", "test message", "ok", text)]
-    text = "published, but it did not come back: this account may not read it, or not write it"
+    text = said("published, but it did not come back: this account may not read it, or not write it")
     return [login, Finding("broker", "test message", "warning", text, rights)]
 
 
 def _refused(mqtt: config.Mqtt, e: Unreachable) -> Finding:
     text = one_line(e)
     if "refuses user" in text or "refuses a client without" in text:
-        remedy = (
-            "correct [mqtt] username and password" if mqtt.username else "write [mqtt] username and password"
-        )
+        remedy = said("write [mqtt] username and password")
+        if mqtt.username:
+            remedy = said("correct [mqtt] username and password")
         return Finding("broker", "login", "failure", text, remedy)
-    return Finding("broker", "connection", "failure", text, "look into the broker's log")
+    return Finding("broker", "connection", "failure", text, said("look into the broker's log"))

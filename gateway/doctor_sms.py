@@ -11,13 +11,15 @@ import math
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from alerts.cms import SmsError
 from alerts.modem import Modem, Waits
 from alerts.modem_time import UNCERTAINTY_S, NoTime
 from gateway import config
 from gateway.clock import Machine, kernel_synced
 from gateway.clock_modem import ModemTime
-from gateway.doctor_finding import Finding, one_line
+from gateway.doctor_finding import Finding, one_line, said
 from gateway.doctor_journal import Evidence
 from gateway.doctor_ports import check_port
 from gateway.sms import modem_of, provider_of
@@ -26,27 +28,39 @@ MODEM_WITHIN_S = 30.0
 PROVIDER_WITHIN_S = 15.0
 TIME_WITHIN_S = 12.0
 LOW_BALANCE = 50.0
-_SIGNAL = ((-75, "very good"), (-85, "good"), (-95, "fair"), (-105, "weak"))
+_VERY_GOOD, _GOOD, _FAIR, _WEAK = -75, -85, -95, -105
 """Lower ends in dBm. Words of our own: no standard has them."""
 
 
-async def check_modem(wanted: config.Station, evidence: Evidence) -> Sequence[Finding]:
-    """The modem of [sms]: asked, or judged by the journal while the service has it."""
-    sms = wanted.sms
+async def check_modem(
+    wanted: config.Station, evidence: Evidence, *, second: bool = False
+) -> Sequence[Finding]:
+    """The modem of [sms], or the second one: asked, or judged by the journal while the service has it."""
+    sms = wanted.sms.second if wanted.sms is not None and second else wanted.sms
     if sms is None or sms.modem is None:
         return []
-    found = list(await check_port(sms.modem, "modem", evidence))
+    found = await _modem(wanted, evidence, sms, sms.modem, "second" if second else "modem")
+    if not second:
+        return found
+    renamed = [msgspec.structs.replace(f, check="modem 2") for f in found if f.check == "modem"]
+    return [*(f for f in found if f.check != "modem"), *renamed]
+
+
+async def _modem(
+    wanted: config.Station, evidence: Evidence, sms: config.Sms | config.SecondModem, port: str, name: str
+) -> Sequence[Finding]:
+    found = list(await check_port(port, "modem" if name == "modem" else "modem 2", evidence))
     if any(finding.what.startswith("the service has it") for finding in found):
-        return [*found, _journaled(evidence)]
+        return [*found, journaled(evidence, name)]
     if any(finding.level == "failure" for finding in found):
         return found
-    modem = modem_of(sms, sms.modem, wanted.data, waits=Waits(again_s=math.inf, sim_s=15.0))
+    modem = modem_of(sms, port, wanted.data, name, waits=Waits(again_s=math.inf, sim_s=15.0))
     try:
         async with asyncio.timeout(MODEM_WITHIN_S):
             health = await modem.health()
     except TimeoutError:
-        text = f"no usable answer within {MODEM_WITHIN_S:g} s"
-        return [*found, Finding("modem", "", "failure", text, "switch its power off and on")]
+        text = said("no usable answer within {within} s", within=f"{MODEM_WITHIN_S:g}")
+        return [*found, Finding("modem", "", "failure", text, said("switch its power off and on"))]
     except SmsError as e:
         return [*found, Finding("modem", _about(e), "failure", e.meaning, _helps(e))]
     else:
@@ -55,22 +69,23 @@ async def check_modem(wanted: config.Station, evidence: Evidence) -> Sequence[Fi
     finally:
         modem.close()
     who = modem.identity
-    name = one_line(f"{who.maker} {who.model} {who.revision}", 80)
-    found.append(Finding("modem", "", "ok", f"answers: {name}"))
-    found.append(Finding("modem", "SIM", "ok", "ready"))
+    about = one_line(f"{who.maker} {who.model} {who.revision}", 80)
+    found.append(Finding("modem", "", "ok", said("answers: {values}", values=about)))
+    found.append(Finding("modem", "SIM", "ok", said("ready")))
     if health.registered:
-        found.append(
-            Finding("modem", "network", "ok", f"{health.registration}, {health.operator or 'no name'}")
-        )
+        at = f"{health.registration}, {health.operator or '–'}"
+        found.append(Finding("modem", "network", "ok", at))
     else:
-        remedy = "check the aerial and the SIM's contract; move the modem"
+        remedy = said("check the aerial and the SIM's contract; move the modem")
         found.append(Finding("modem", "network", "failure", health.registration, remedy))
     found.append(_signal(health.signal_dbm))
     found.append(Finding("modem", "message centre", "ok", who.smsc))
     full = health.size > 0 and health.used >= 0.8 * health.size
-    text = f"{health.used} of {health.size} places are taken"
-    remedy = "the service empties it; messages of others stay: delete them" if full else ""
-    return [*found, Finding("modem", "store", "warning" if full else "ok", text, remedy)]
+    text = said("{used} of {size} places are taken", used=health.used, size=health.size)
+    if not full:
+        return [*found, Finding("modem", "store", "ok", text)]
+    remedy = said("the service empties it; messages of others stay: delete them")
+    return [*found, Finding("modem", "store", "warning", text, remedy)]
 
 
 async def check_provider(wanted: config.Station) -> Sequence[Finding]:
@@ -83,16 +98,17 @@ async def check_provider(wanted: config.Station) -> Sequence[Finding]:
         async with asyncio.timeout(PROVIDER_WITHIN_S):
             balance = await provider.balance()
     except TimeoutError:
-        return [Finding("provider", "", "failure", "does not answer", "is there a way into the internet?")]
+        remedy = said("is there a way into the internet?")
+        return [Finding("provider", "", "failure", said("does not answer"), remedy)]
     except SmsError as e:
         return [Finding("provider", "", "failure", one_line(e.meaning), _helps(e))]
     if balance is None:
-        return [Finding("provider", "balance", "ok", "this provider does not tell it")]
+        return [Finding("provider", "balance", "ok", said("this provider does not tell it"))]
     text = f"{balance.amount:g} {balance.unit}".strip()
     if balance.amount <= 0:
-        return [Finding("provider", "balance", "failure", text, "pay in: no message goes out")]
+        return [Finding("provider", "balance", "failure", text, said("pay in: no message goes out"))]
     if balance.amount < LOW_BALANCE:
-        return [Finding("provider", "balance", "warning", text, "pay in soon")]
+        return [Finding("provider", "balance", "warning", text, said("pay in soon"))]
     return [Finding("provider", "balance", "ok", text)]
 
 
@@ -105,42 +121,46 @@ def check_contacts(wanted: config.Station) -> list[Finding]:
         other = seen.setdefault(contact.phone, contact.id)
         language = contact.language or wanted.language
         if wrong:
-            found.append(
-                Finding("contact", contact.id, "failure", f"{contact.phone}: {wrong}", "correct phone")
-            )
+            text = said("{phone}: {why}", phone=contact.phone, why=wrong)
+            found.append(Finding("contact", contact.id, "failure", text, said("correct phone")))
         elif other != contact.id:
-            text = f"has the number of {other}: that telephone is told twice"
-            found.append(Finding("contact", contact.id, "warning", text, "correct phone, or take one out"))
+            text = said("has the number of {other}: that telephone is told twice", other=other)
+            remedy = said("correct phone, or take one out")
+            found.append(Finding("contact", contact.id, "warning", text, remedy))
         else:
-            found.append(Finding("contact", contact.id, "ok", f"{contact.phone}, told in {language}"))
+            text = said("{phone}, told in {language}", phone=contact.phone, language=language)
+            found.append(Finding("contact", contact.id, "ok", text))
     for rule in wanted.rules:
         if rule.priority == "critical" and not rule.send:
-            text = "is critical, and nobody is told"
-            found.append(Finding("rule", rule.id, "failure", text, 'write send = [["duty"]]'))
+            text = said("is critical, and nobody is told")
+            found.append(Finding("rule", rule.id, "failure", text, said('write send = [["duty"]]')))
     if wanted.rules and not any(rule.send for rule in wanted.rules):
-        text = "no rule tells anybody"
-        found.append(Finding("contacts", "", "warning", text, "write send in a [[rule]], and a [[contact]]"))
+        text = said("no rule tells anybody")
+        remedy = said("write send in a [[rule]], and a [[contact]]")
+        found.append(Finding("contacts", "", "warning", text, remedy))
     elif wanted.rules and not any(r.send for r in wanted.rules if r.priority == "critical"):
-        text = "no critical alarm reaches anybody"
-        found.append(Finding("contacts", "", "warning", text, 'write priority = "critical" where it is one'))
-    return found or [Finding("contacts", "", "ok", "there are none, and no rules")]
+        text = said("no critical alarm reaches anybody")
+        remedy = said('write priority = "critical" where it is one')
+        found.append(Finding("contacts", "", "warning", text, remedy))
+    return found or [Finding("contacts", "", "ok", said("there are none, and no rules"))]
+
+
+def journaled(evidence: Evidence, name: str) -> Finding:
+    """What the running service said last of a modem. Pure."""
+    last = evidence.modems.get(name)
+    if not last:
+        text = said("the service has not said yet how it is")
+        return Finding("modem", "", "warning", text, said("wait a minute"))
+    state, why = str(last.get("state")), one_line(last.get("why", ""))
+    if state == "ready":
+        signal, operator = last.get("signal_dbm"), one_line(last.get("operator", ""))
+        more = f"ready, {signal} dBm, {operator}" if signal is not None else "ready"
+        return Finding("modem", "", "ok", said("the service says: {why}", why=more))
+    text = said("the service says: {why}", why=f"{state}: {why}")
+    return Finding("modem", "", "failure", text, said("see alerts/README.md, The modem"))
 
 
 # ── inside ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _journaled(evidence: Evidence) -> Finding:
-    said = evidence.modem
-    if not said:
-        return Finding("modem", "", "warning", "the service has not said yet how it is", "wait a minute")
-    state, why = str(said.get("state")), one_line(said.get("why", ""))
-    if state == "ready":
-        signal = said.get("signal_dbm")
-        more = f", {signal} dBm, {one_line(said.get('operator', ''))}" if signal is not None else ""
-        return Finding("modem", "", "ok", f"the service says: ready{more}")
-    return Finding(
-        "modem", "", "failure", f"the service says: {state}: {why}", "see alerts/README.md, The modem"
-    )
 
 
 async def _time(modem: Modem, wanted: config.Station) -> Finding:
@@ -148,30 +168,43 @@ async def _time(modem: Modem, wanted: config.Station) -> Finding:
     meaning = wanted.clock.modem_time
     try:
         async with asyncio.timeout(TIME_WITHIN_S):
-            said = await ModemTime(modem, lambda _: "", meaning).ask()
+            heard = await ModemTime(modem, lambda _: "", meaning).ask()
     except (SmsError, NoTime, TimeoutError) as e:
-        remedy = 'not every network tells the time; try another SIM, or [clock] source = "rtc"'
-        return Finding("modem", "time", "failure", one_line(e) or "no answer", remedy)
-    zone = f"UTC{said.zone_min / 60:+g} h"
+        remedy = said('not every network tells the time; try another SIM, or [clock] source = "rtc"')
+        return Finding("modem", "time", "failure", one_line(e) or said("does not answer"), remedy)
+    zone = f"UTC{heard.zone_min / 60:+g} h"
     if not kernel_synced():
-        return Finding("modem", "time", "ok", f"the network tells it ({zone}); nothing here to compare with")
-    off_s = (said.utc_ms - Machine().read_ms()[0]) / 1000
+        text = said("the network tells it ({zone}); nothing here to compare with", zone=zone)
+        return Finding("modem", "time", "ok", text)
+    off_s = (heard.utc_ms - Machine().read_ms()[0]) / 1000
     if abs(off_s) <= 2 * UNCERTAINTY_S:
-        return Finding("modem", "time", "ok", f"the network tells it, {off_s:+.0f} s from NTP ({zone})")
+        text = said("the network tells it, {off} s from NTP ({zone})", off=f"{off_s:+.0f}", zone=zone)
+        return Finding("modem", "time", "ok", text)
     other = "utc" if meaning == "local" else "local"
-    by_zone = abs(abs(off_s) - abs(said.zone_min) * 60) <= 2 * UNCERTAINTY_S
-    remedy = f'write [clock] modem_time = "{other}"' if by_zone else "do not use this network's time"
-    return Finding("modem", "time", "failure", f"{off_s:+.0f} s from NTP ({zone})", remedy)
+    by_zone = abs(abs(off_s) - abs(heard.zone_min) * 60) <= 2 * UNCERTAINTY_S
+    remedy = said("do not use this network's time")
+    if by_zone:
+        remedy = said('write [clock] modem_time = "{other}"', other=other)
+    text = said("{off} s from NTP ({zone})", off=f"{off_s:+.0f}", zone=zone)
+    return Finding("modem", "time", "failure", text, remedy)
 
 
 def _signal(dbm: int | None) -> Finding:
     if dbm is None:
-        return Finding("modem", "signal", "warning", "not known", "check the aerial")
-    word = next((word for least, word in _SIGNAL if dbm >= least), "very weak")
-    if word in ("weak", "very weak"):
-        remedy = "a better aerial, higher up, away from metal"
-        return Finding("modem", "signal", "warning", f"{word} ({dbm} dBm)", remedy)
-    return Finding("modem", "signal", "ok", f"{word} ({dbm} dBm)")
+        return Finding("modem", "signal", "warning", said("not known"), said("check the aerial"))
+    if dbm < _FAIR:
+        text = said("weak ({dbm} dBm)", dbm=dbm)
+        if dbm < _WEAK:
+            text = said("very weak ({dbm} dBm)", dbm=dbm)
+        return Finding(
+            "modem", "signal", "warning", text, said("a better aerial, higher up, away from metal")
+        )
+    text = said("fair ({dbm} dBm)", dbm=dbm)
+    if dbm >= _VERY_GOOD:
+        text = said("very good ({dbm} dBm)", dbm=dbm)
+    elif dbm >= _GOOD:
+        text = said("good ({dbm} dBm)", dbm=dbm)
+    return Finding("modem", "signal", "ok", text)
 
 
 def _about(e: SmsError) -> str:
@@ -181,7 +214,9 @@ def _about(e: SmsError) -> str:
 
 
 def _helps(e: SmsError) -> str:
-    return e.remedy or "switch its power off and on; is baudrate right, and is it the modem's command port?"
+    if e.remedy:
+        return e.remedy
+    return said("switch its power off and on; is baudrate right, and is it the modem's command port?")
 
 
 def _number(phone: str) -> str:
@@ -189,9 +224,9 @@ def _number(phone: str) -> str:
     have nine behind +996 (ITU-T, National numbering plans, Kyrgyzstan)."""
     digits = phone.removeprefix("+")
     if not re.fullmatch(r"\d{8,15}", digits):
-        return "is not 8 to 15 digits behind the +"
+        return said("is not 8 to 15 digits behind the +")
     if digits.startswith("996") and len(digits) != 12:
-        return f"has {len(digits) - 3} digits behind +996, and Kyrgyz numbers have 9"
+        return said("has {count} digits behind +996, and Kyrgyz numbers have 9", count=len(digits) - 3)
     if len(set(digits[-6:])) == 1:
-        return "looks like an example"
+        return said("looks like an example")
     return ""

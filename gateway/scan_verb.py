@@ -12,6 +12,8 @@ from gateway.errors import ControlError
 from gateway.scan_child import child
 from gateway.scan_desk import Scans
 
+LANGUAGES = ("ky", "ru", "en")
+
 
 def scan_verb(scans: Scans) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
     """The control verb `scan`: progress, one answer a second at most, and at the end {"report": …}.
@@ -43,14 +45,18 @@ def scan_verb(scans: Scans) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
 
 def doctor_verb(file: Path) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
     """The control verb `doctor`: after a minute at most one answer, {"report": …} as `doctor --json` prints
-    it. One at a time.
+    it, in `language`. One at a time.
     """
     lock = asyncio.Lock()
 
     async def verb(request: Any) -> AsyncIterator[dict[str, Any]]:
+        language = request.text("language", "en")
+        if language not in LANGUAGES:
+            raise ControlError(f"doctor: language: there are {', '.join(LANGUAGES)}")
         if lock.locked():
             raise ControlError("the doctor is at work; wait for the end")
-        async with lock, aclosing(child(["doctor", str(file), "--json"])) as answers:
+        words = ["doctor", str(file), "--json", "--language", language]
+        async with lock, aclosing(child(words)) as answers:
             async for answer in answers:
                 yield answer
 

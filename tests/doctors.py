@@ -64,6 +64,7 @@ def report(*arguments: str | Path, before: Sequence[str] = ()) -> tuple[int, lis
     done = command("doctor", *arguments, "--json", before=before)
     assert "Traceback" not in done.stderr, done.stderr
     said = json.loads(done.stdout)
+    assert all(finding.pop("title") for finding in said["findings"])
     return done.returncode, [Finding(**finding) for finding in said["findings"]]
 
 

@@ -141,7 +141,7 @@ def test_the_database_refuses_the_password(tmp_path: Path) -> None:
         server.post("CREATE USER kyia WITH PASSWORD 'other'")
         [found] = database(tmp_path, server.url, who)
         assert (found.about, found.level) == ("login", "failure")
-        assert found.remedy == "correct [influxdb] username and password"
+        assert found.remedy == "correct [influxdb] username, password"
         server.post("SET PASSWORD FOR kyia = 'right'")
         [found] = database(tmp_path, server.url, who)
         assert "lets us in, but not write" in found.what
@@ -179,7 +179,7 @@ def test_version_2_by_script(tmp_path: Path, web: Any) -> None:
     assert (found.about, found.remedy) == ("login", "correct [influxdb] token")
     web.otherwise = answers(404, 'bucket "doc" not found')
     [found] = database(tmp_path, web.url, version=2)
-    assert "bucket and org" in found.remedy
+    assert "bucket, org" in found.remedy
 
     seen: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from gateway import config, doctor
 from gateway.doctor_finding import Finding
 from gateway.doctor_journal import Evidence
 from gateway.doctor_ports import Port, journaled, judge, look
-from gateway.model import Stamp
+from gateway.model import Event, Stamp
 from tests.doctors import about, examine, one, report, station
 from tests.services import free_port, until
 from tests.site import site
@@ -158,11 +159,43 @@ def test_an_instrument_by_what_was_journaled(
     assert words in found.what
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "wait_s", "reading_ago_s", "level", "words"),
+    [
+        (10, 30, None, "ok", "warming up, until 06:00"),  # 20 s from now, in Bishkek
+        (40, 90, 100, "ok", "warming up, until 06:00"),  # it gave readings before its power went
+        (40, 30, None, "ok", "warming up, until 06:00"),  # only just over
+        (90, 30, None, "failure", "there is no reading of it"),  # long over: that is no warming up
+        (40, 30, 35, "failure", "last reading 35 s ago"),  # it was warm, and then fell silent
+    ],
+)
+def test_one_that_warms_up_is_no_failure(
+    tmp_path: Path, ago_s: float, wait_s: float, reading_ago_s: float | None, level: str, words: str
+) -> None:
+    [sensor] = config.load(station(tmp_path), lenient=True).sensors
+    now = Stamp(1_795_478_400_000, "boot1", 10_000_000, True)  # midnight in UTC
+
+    def ago(seconds: float) -> Stamp:
+        return Stamp(now.utc_ms - round(seconds * 1000), "boot1", now.mono_ms - round(seconds * 1000), True)
+
+    evidence = Evidence(now=now)
+    evidence.warming["dust1"] = Event(ago(ago_s), "warming_up", {"sensor": "dust1", "wait_s": wait_s})
+    if reading_ago_s is not None:
+        evidence.last_at["dust1"] = ago(reading_ago_s)
+    found = journaled(sensor, evidence, "Asia/Bishkek")
+    assert (found.level, found.what) == (level, words)
+
+
 def test_a_dead_probe_is_told_from_its_neighbour(tmp_path: Path) -> None:
     with site(tmp_path, None, None, faults="dead:ph1@0+600") as place:
+        head, dust1, rest = place.file.read_text(encoding="utf-8").partition('id = "dust1"')
+        rest = rest.replace("warm_up_s = 0", "warm_up_s = 900", 1)
+        place.file.write_text(head + dust1 + rest, encoding="utf-8")
         findings = examine(place.file)
+        assert re.fullmatch(r"warming up, until \d\d:\d\d", one(findings, "sensor", "dust1").what)
         ill = one(findings, "sensor", "ph1")
-        assert (ill.level, ill.what.partition(":")[0]) == ("failure", "NoAnswer")
+        assert ill.level == "failure"
+        assert ill.what.startswith("no reading: NoAnswer: ")
         assert "A and B" in ill.remedy
         assert one(findings, "sensor", "turb1").what.startswith("answers: ")
         place.start()
@@ -173,6 +206,9 @@ def test_a_dead_probe_is_told_from_its_neighbour(tmp_path: Path) -> None:
     assert ill.level == "failure"
     assert "the service says dead: " in ill.what
     assert one(findings, "sensor", "turb1").level == "ok"
+    warming = one(findings, "sensor", "dust1")
+    assert warming.level == "ok"
+    assert re.fullmatch(r"warming up, until \d\d:\d\d", warming.what)
 
 
 async def _until_ill(file: Path) -> list[Finding]:
@@ -181,7 +217,8 @@ async def _until_ill(file: Path) -> list[Finding]:
     async with asyncio.timeout(20):
         while True:
             findings = await doctor.examine(wanted)
-            if "dead" in one(findings, "sensor", "ph1").what:
+            warm = one(findings, "sensor", "dust1").level == "ok"
+            if warm and "dead" in one(findings, "sensor", "ph1").what:
                 return findings
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from alerts.provider import Balance
 from drivers.emulators.modem import ModemEmulator
-from gateway import config, doctor_sms
-from gateway.doctor_finding import worst
+from drivers.emulators.port import PtyPort
+from drivers.link import Line
+from gateway import config, doctor, doctor_sms
+from gateway.doctor_finding import Finding, worst
+from gateway.doctor_journal import Evidence
 from tests.doctors import examine, modem, one, station
 
 
@@ -20,6 +24,38 @@ def test_a_modem_without_sim(tmp_path: Path) -> None:
     assert (found.about, found.level, found.what) == ("SIM", "failure", "no SIM")
     assert found.remedy.startswith("Put a SIM in the modem")
     assert emulated.resets == 0
+
+
+def test_the_second_modem_is_looked_at_too(tmp_path: Path) -> None:
+    first, second = ModemEmulator(), ModemEmulator()
+    second.sim = False
+
+    async def scenario() -> list[Finding]:
+        ports = [
+            PtyPort([emulated], link_path=tmp_path / name, line=Line(115200))
+            for emulated, name in ((first, "modem"), (second, "other"))
+        ]
+        for port in ports:
+            await port.start()
+        try:
+            more = f'[sms]\nmodem = "{tmp_path}/modem"\n[sms.second]\nmodem = "{tmp_path}/other"\n'
+            return await doctor.examine(config.load(station(tmp_path, more), lenient=True))
+        finally:
+            for port in ports:
+                await port.stop()
+
+    found = asyncio.run(scenario())
+    assert one(found, "modem", "SIM").level == "ok"
+    ill = one(found, "modem 2", "SIM")
+    assert (ill.level, ill.what) == ("failure", "no SIM")
+    assert "AT+CPIN?" in second.commands
+
+
+def test_what_the_service_says_of_each_modem(tmp_path: Path) -> None:
+    evidence = Evidence()
+    evidence.modems["second"] = {"state": "down", "why": "the SIM wants its PUK"}
+    assert doctor_sms.journaled(evidence, "modem").what == "the service has not said yet how it is"
+    assert doctor_sms.journaled(evidence, "second").what == "the service says: down: the SIM wants its PUK"
 
 
 def test_a_modem_without_network(tmp_path: Path) -> None:

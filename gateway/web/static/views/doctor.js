@@ -2,7 +2,7 @@
 import { post, session } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { problem } from "../lib/parts.js";
-import { has, t } from "../lib/words.js";
+import { has, language, t } from "../lib/words.js";
 
 const WITHIN_MS = 90000;
 const RANK = { failure: 0, warning: 1, ok: 2 };
@@ -17,13 +17,13 @@ export function render(root) {
     go.disabled = true;
     fill(said, h("p", { class: "note" }, t("doctor.busy")));
     try {
-      const { findings } = (await post("/api/verbs/doctor", { body: {} }, WITHIN_MS)).report;
+      const { findings } = (await post("/api/verbs/doctor", { body: { language } }, WITHIN_MS)).report;
       if (gone) return;
       const count = (level) => findings.filter((f) => f.level === level).length;
       fill(said, h("p", { class: `note ${count("failure") ? "bad" : count("warning") ? "" : "good"}` }, t("doctor.sum", { failure: count("failure"), warning: count("warning"), ok: count("ok") })));
       fill(found, [...findings].sort((a, b) => (RANK[a.level] ?? 0) - (RANK[b.level] ?? 0)).map((f) => h("article", { class: "card wide finding", "data-level": f.level },
-        h("header", {}, h("h3", {}, has(`doctor.check.${f.check}`) ? t(`doctor.check.${f.check}`) : f.check, f.about ? ` ${f.about}` : ""), h("span", { class: "state" }, has(`doctor.${f.level}`) ? t(`doctor.${f.level}`) : f.level)),
-        h("p", { lang: "en" }, f.what), f.remedy ? h("p", { lang: "en", class: "note" }, "→ ", f.remedy) : null)));
+        h("header", {}, h("h3", {}, f.title), h("span", { class: "state" }, has(`doctor.${f.level}`) ? t(`doctor.${f.level}`) : f.level)),
+        h("p", {}, f.what), f.remedy ? h("p", { class: "note" }, "→ ", f.remedy) : null)));
     } catch (e) { if (!gone) fill(said, problem(e)); } finally { go.disabled = false; }
   }
   return () => { gone = true; };
