@@ -136,9 +136,10 @@ def _limits(facts: Facts, w: Words) -> str:
                 f"{w.number(one.worst, digits)}<br><small>{w.when(one.worst_ms, date_only=date_only)}</small>"
             )
         unit = escape(w.unit(series.unit))
+        over = "NowCast" if limit.nowcast else escape(w.lasting(limit.over_s * 1000))
         rows.append((
             f"{code(limit.id)}<br>{code(series.sensor)}, {escape(w.quantity(series.quantity))}",
-            f"{escape(' / '.join(bounds))} {unit}", escape(w.lasting(limit.over_s * 1000)),
+            f"{escape(' / '.join(bounds))} {unit}", over,
             exceeded, worst, sure,
         ))  # fmt: skip
     heads = ("rule", "limit", "window", "exceeded", "worst", "certainty")
