@@ -18,15 +18,23 @@ from tests.crash.kills import Killer, Sum, killed, reconcile_instruments, reconc
 
 SLACK_S = 3.0
 """What a busy machine adds to the time between an answer and its commit."""
+WINDOWS = {2: 16, 10: 5, 60: 1}
+"""Averages by the length of their windows in seconds, so many at least; half of them with a kill inside."""
+FLAGS = {"user range": 10, "rate of change": 4, "flat line": 4, "gap": 2, "attenuated signal": 1, "spike": 1}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_25_kills_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
     found = killed(tmp_path, 25, seed)
     assert not found.wrong, found
-    assert min(found.flags - 60, found.suspect - 5) > 0, f"nothing to compare with one go: {found}"
     assert found.journaled > 60, f"the kills left it no time to work: {found}"
     assert found.late_s < SLACK_S, found
+    # What the same readings make in one go was compared, and there was enough of everything.
+    seen = found.compared
+    assert found.flags > 300, found
+    assert all(seen.windows[length_s] >= least for length_s, least in WINDOWS.items()), seen
+    assert all(seen.straddling[length_s] >= least // 2 + 1 for length_s, least in WINDOWS.items()), seen
+    assert all(seen.flags[test] >= least for test, least in FLAGS.items()), seen
 
 
 # The sum itself: two lives with a commit interval of 1 s, killed at 10 s and at 20 s.

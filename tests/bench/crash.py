@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from tests.crash.kills import killed
+from tests.crash.kills import Sum, killed
 from tests.crash.proof import Tally, compiled, cuts, prove_again, prove_all, recorded
 from tests.crash.writer import small
 
@@ -87,8 +87,14 @@ def _kills(kills: int, seed: int) -> list[Row]:
         ("kill -9: doubled in InfluxDB", "0", total("doubled_influxdb")),
         ("kill -9: numbers used for two records", "0", total("reused")),
         ("kill -9: holes in the journal, losses it claims", "0", f"{total('holes')}, {total('losses')}"),
+        ("kill -9: flags, averages made otherwise in one go", "0", total("otherwise")),
+        ("kill -9: of flags, of averages compared", "", f"{total('flags')}, {_windows(sums)}"),
         ("kill -9: s a kill", "", f"{(time.monotonic() - began_s) / kills:.2f}"),
     ]
+
+
+def _windows(sums: list[Sum]) -> int:
+    return sum(one.compared.windows.total() for one in sums)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway import config
-from gateway.averages import averages
 from gateway.model import Average, Body, Event, Reading, Record, Stamp
 from gateway.qc import Checks, expected
 from gateway.qc_memory import QualityMemory
 from gateway.qc_spike import WHAT, spike_folds
+from tests.crash.compared import Tally, tally
+from tests.crash.quick import averages
 
 WINDOW_AFTER_MS = 20_000
 """A window that ended shorter ago than this need not have been given yet."""
@@ -24,16 +25,15 @@ WINDOW_AFTER_MS = 20_000
 class Again:
     """What was compared, and what differs."""
 
+    compared: Tally
     flags: int = 0
-    suspect: int = 0
-    verdicts: int = 0
-    averages: int = 0
+    """All that were compared; `compared` has those that say something, by test."""
     differ: list[str] = field(default_factory=list)
 
 
 def again(records: Sequence[Record], station: config.Station) -> Again:
     """Hold what the killed station said against what an uninterrupted one says."""
-    found = Again()
+    found = Again(tally(records))
     checks = {s.id: Checks(expected(s.expect), s.every_s) for s in station.sensors}
     memory, spikes, means = QualityMemory(checks), spike_folds(station.sensors), averages(station)
     verdicts: list[tuple[object, ...]] = []
@@ -56,7 +56,6 @@ def again(records: Sequence[Record], station: config.Station) -> Again:
             for name, value in body.values.items():
                 level, why = checks[body.sensor].flag(name, value.value, body.at)
                 found.flags += 1
-                found.suspect += level in (3, 4)
                 if (level, why) != (value.flag, value.why):
                     found.differ.append(f"{record.seq} {name}: {value.flag} {value.why}, not {level} {why}")
         elif body.what == WHAT:
@@ -73,13 +72,11 @@ def again(records: Sequence[Record], station: config.Station) -> Again:
         means.tick(Stamp(end.utc_ms + WINDOW_AFTER_MS, end.boot, end.mono_ms + WINDOW_AFTER_MS, True)), given
     )
     theirs = [_verdict(r.body) for r in records if isinstance(r.body, Event) and r.body.what == WHAT]
-    found.verdicts = len(theirs)
     if theirs != verdicts:
         found.differ.append(f"verdicts on spikes: {theirs}, not {verdicts}")
-    found.averages = len(said)
     for key in said.keys() | {k for k, a in given.items() if a.at.utc_ms < end.utc_ms - WINDOW_AFTER_MS}:
         one, other = said.get(key), given.get(key)
-        if one is None or other is None or one.values != other.values:
+        if one is None or other is None or (one.values, one.revision) != (other.values, other.revision):
             found.differ.append(f"average {key}: {one}, not {other}")
     return found
 
