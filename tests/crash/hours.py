@@ -146,10 +146,10 @@ class Life:
 
     def read(self, sensor: str, raws: dict[str, float], at: Stamp) -> None:
         """Take an answer as the bus does."""
-        [(bus, one)] = [(b, s) for b in self.station.buses for s in b.sensors if s.id == sensor]
+        [one] = [s for bus in self.station.buses for s in bus.sensors if s.id == sensor]
         self.journal.note(Read(self.journal.last_seq + 1, sensor, raws, at))
         with self.journal.unheard():
-            values = bus._values(one, Measurement(raws, b""), at)
+            values = one.values(Measurement(raws, b""), at)
             self.journal.append([Reading(sensor, one.model, one.medium, at, values, one.live.number)])
 
     def tick(self) -> None:
