@@ -92,8 +92,7 @@ class Link:
         """The longest time a frame took to come since somebody set this to 0, counted as `within_s` is."""
         self.opened_at_s = 0.0
         """Loop time at which the port was last opened: what hangs on it may have been powered up then."""
-        self.tap: Callable[[bool, bytes], object] | None = None
-        """Is shown everything that is sent (True) and everything that comes; must not raise."""
+        self.tap: Callable[[bool, bytes], object] | None = None  # sees all that is sent (True) and comes
         self._serial: serial.Serial | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -177,6 +176,18 @@ class Link:
             self._quiet_at_s = max(loop.time(), self._quiet_at_s) + len(data) * self.line.char_s
         if self.echo and data:
             await self._hear(data)
+
+    async def spacing(self, break_s: float, mark_s: float) -> None:
+        """Hold a serial line at space (a break), then at mark; not so a pseudo-terminal. Raises PortLost."""
+        await self.open()
+        for is_break, seconds in ((True, break_s), (False, mark_s)):
+            try:
+                if self._serial is not None:
+                    self._serial.break_condition = is_break
+            except OSError as e:
+                self._lose(e.strerror or str(e))
+            self._check()
+            await asyncio.sleep(seconds)
 
     async def receive(self, n: int, within_s: float) -> bytes:
         """Give the next `n` bytes. Raises NoAnswer (nothing came), GarbledAnswer (fewer came) or PortLost."""

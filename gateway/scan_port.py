@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from drivers import catalogue
 from drivers.base import PortLost
 from drivers.link import Line
+from gateway import scan_sdi12
 from gateway.scan_diagnose import LEAST, TRIES, Unit, diagnose
 from gateway.scan_listen import Heard, another_master, recognise
 from gateway.scan_probe import Kind, Match, best, factory, hellos, lines, match, questions
@@ -112,6 +113,8 @@ class PortScan:
         await self._factory()
         if self.report.instruments or self.report.state == "modem":
             return
+        if self._at is None and self.wire.link.is_serial and not self._is_noise() and await self._sdi12():
+            return
         if self._at is None:
             await self._everywhere()
         if self._at is not None:
@@ -178,6 +181,28 @@ class PortScan:
                     await self._knock(unit, pdu, wait_s)
             if self._at is not None:
                 return
+
+    async def _sdi12(self) -> bool:
+        """Whether SDI-12 sensors answer."""
+        self._step_s = scan_sdi12.SECONDS
+        found = await scan_sdi12.find(
+            self.wire, lambda address, line: self._say("sdi12", address, line), quick=self._wish.quick
+        )
+        if found is None:
+            return False
+        for said in found[1]:
+            title = (
+                f"SDI-12, {said['sdi12_address']}: {said.get('maker', '')} {said.get('model', '')}".strip()
+            )
+            self._add(
+                Found(
+                    port=self.port, baudrate=found[0].baudrate, format=found[0].format, framing="",
+                    title=title, identity=said, after_s=self._since_s(),
+                )
+            )  # fmt: skip
+            about = said["sdi12_address"]
+            self.report.problems.append(Problem(code="sdi12", port=self.port, about=about, seen=title))
+        return True
 
     def _lines(self) -> Iterable[Line]:
         return lines(self._kinds) if self.wire.link.is_serial else (Line(9600, "8N1"),)

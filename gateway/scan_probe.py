@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers import atlas, catalogue, frames, plantower, profile, sds011, sps30
+from drivers import atlas, catalogue, frames, plantower, profile, sdi12, sds011, sps30
 from drivers.base import InstrumentError
 from drivers.catalogue import BadProfile
 from drivers.link import Line
@@ -87,7 +87,7 @@ Answers = Mapping[bytes, bytes | None]
 
 def may_be_sent(framing: str, data: bytes) -> bool:
     """Whether a frame only reads."""
-    if data in _ASKED:
+    if data in _ASKED or sdi12.is_read(data):
         return True
     pdu = data[7:] if framing == "tcp" else data[1:-2]
     return len(pdu) == 5 and 1 <= pdu[0] <= 4 and (pdu[3] << 8 | pdu[4]) > 0

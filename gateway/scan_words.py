@@ -46,6 +46,10 @@ TEXTS: dict[str, dict[str, Words]] = {
         "held": ("in use by {about}", "end that program, or scan while it does not run"),
         "closed": ("cannot be opened: {seen}", 'sudo, or: sudo adduser "$USER" dialout, then log in again'),
         "lost": ("the port disappeared during the scan", "is the plug tight? dmesg | tail says more"),
+        "sdi12": (
+            "an SDI-12 sensor answers: {seen}",
+            "this program finds SDI-12 sensors but does not read them yet; has it an RS-485 (Modbus) output?",
+        ),
         "unknown": (
             "address {about} answers, but like no model that is known",
             "a profile for it can be written: drivers/README.md",
@@ -91,6 +95,10 @@ TEXTS: dict[str, dict[str, Words]] = {
             "порт пропал во время сканирования",
             "плотно ли вставлен разъём? Подробнее: dmesg | tail",
         ),
+        "sdi12": (
+            "отвечает датчик SDI-12: {seen}",
+            "программа находит датчики SDI-12, но пока не читает их; нет ли у него выхода RS-485 (Modbus)?",
+        ),
         "unknown": (
             "адрес {about} отвечает, но ни на одну известную модель не похож",
             "для него можно написать профиль: drivers/README.md",
@@ -133,6 +141,10 @@ TEXTS: dict[str, dict[str, Words]] = {
         "held": ("порт бош эмес: {about}", "ал программаны жабыңыз же ал иштебегенде издеңиз"),
         "closed": ("ачылбайт: {seen}", 'sudo, же: sudo adduser "$USER" dialout, анан кайра кириңиз'),
         "lost": ("издөө учурунда порт жоголду", "сайгыч бекем турабы? dmesg | tail көбүрөөк айтат"),
+        "sdi12": (
+            "SDI-12 датчиги жооп берет: {seen}",
+            "программа SDI-12 датчиктерин табат, азырынча окубайт; анын RS-485 (Modbus) чыгышы жокпу?",
+        ),
         "unknown": (
             "{about} дареги жооп берет, бирок белгилүү моделдерге окшобойт",
             "ага профиль жазса болот: drivers/README.md",
@@ -147,6 +159,7 @@ DOING: dict[str, dict[str, str]] = {
         "listen": "listening at {line}",
         "ask": "asking for {about} at {line}",
         "address": "asking address {about} at {line}",
+        "sdi12": "asking SDI-12 address {about} at {line}",
         "name": "naming address {about}",
         "found": "found {about}",
         "done": "done",
@@ -156,6 +169,7 @@ DOING: dict[str, dict[str, str]] = {
         "listen": "слушает на {line}",
         "ask": "спрашивает {about} на {line}",
         "address": "спрашивает адрес {about} на {line}",
+        "sdi12": "спрашивает адрес SDI-12 {about} на {line}",
         "name": "узнаёт, кто на адресе {about}",
         "found": "найден {about}",
         "done": "готово",
@@ -165,6 +179,7 @@ DOING: dict[str, dict[str, str]] = {
         "listen": "{line} менен угуп жатат",
         "ask": "{line} менен {about} суралып жатат",
         "address": "{line} менен {about} дареги суралып жатат",
+        "sdi12": "{line} менен SDI-12 {about} дареги суралып жатат",
         "name": "{about} дарегинде ким экени аныкталып жатат",
         "found": "{about} табылды",
         "done": "бүттү",
@@ -251,7 +266,7 @@ def told(problem: Problem, language: str = "en") -> Words:
 def shown(found: Found, language: str = "en") -> str:
     """An instrument in one line."""
     address = "" if found.address is None else f", {line('address', language, address=found.address)}"
-    name = found.model or line("no driver", language)
+    name = found.model or found.title or line("no driver", language)
     serial = found.identity.get("serial") or found.identity.get("line") or found.identity.get("firmware", "")
     parts = [f"{name}{address}, {found.baudrate} {found.format}", *([one_line(serial, 60)] if serial else [])]
     values = ", ".join(f"{key} {value:.4g}" for key, value in list(found.values.items())[:4])
