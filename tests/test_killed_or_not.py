@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gateway import verify
+from gateway import cli, evidence_check, verify
 from gateway.averages import AveragesFold
 from gateway.calibration_fold import CalibrationFold
 from gateway.journal_folds import Folds
@@ -67,10 +67,15 @@ def test_nine_hours(folder: Path, seed: int, ends: Sequence[str], how: dict[str,
     assert found.flags.total() > 800, found
     for what in ("flagged", "not_averaged", "gap", "ledger", "visit", "correction", "clock_step"):
         assert found.events[what] >= 4, found
-    assert story.kept_from_seq > story.records[len(story.records) // 2].seq, "retention had nothing to do"
-    data = folder / "killed" / "data"
-    chain = verify.journal(data, verify.trusted([str(data / "station.pub")], None))
+    # And it is an honest journal, after all those ends and a retention that took the most of it.
+    assert story.kept_from_seq > story.records[len(story.records) // 2].seq
+    data, pack = folder / "killed" / "data", folder / "pack.zip"
+    anyone = verify.trusted([str(data / "station.pub")], None)
+    chain = verify.journal(data, anyone)
     assert (chain.wrong, chain.blocks > 2) == ([], True)
+    toml = folder / "killed" / "station.toml"
+    assert cli.main(["export", str(toml), "--evidence", "--output", str(pack)]) == 0
+    assert evidence_check.pack(pack, anyone).wrong == []
 
 
 # ── to the last letter, by hand ─────────────────────────────────────────────────────────────────────
