@@ -15,13 +15,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from alerts.alphabet import TextError, segments
 from alerts.rules import OF_STATION, STATES, Kind, Priority
 
 LANGUAGES = ("ky", "ru", "en")
+FOLDER = Path(__file__).parent / "texts"
 
 TEXTS = (
     "raise", "clear", "escalate", "remind", "flapping", "no_data", "no_data_clear", "fault", "fault_clear",
@@ -109,7 +110,7 @@ def packaged(language: str) -> Texts:
     """
     if language not in LANGUAGES:
         raise TextsError(f"language {language!r}: one of {', '.join(LANGUAGES)} is allowed")
-    source = resources.files("alerts").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
+    source = (FOLDER / f"{language}.toml").read_text(encoding="utf-8")
     return parse(source, f"{language}.toml", Texts(language))
 
 

@@ -12,7 +12,6 @@ only when a station asks for them.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -42,7 +41,9 @@ class UnknownModel(LookupError):
     def __init__(self, model: str, known: Sequence[str]) -> None:
         self.model = model
         parts = [name for name in known if len(model) > 2 and model in name]
-        self.close = parts[:3] or difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+        from difflib import get_close_matches  # seldom, and it takes memory
+
+        self.close = parts[:3] or get_close_matches(model, known, n=3, cutoff=0.5)
         asked = f"did you mean {' or '.join(self.close)}?" if self.close else f"there are: {', '.join(known)}"
         super().__init__(f"no model {model[:64]!r}: {asked}")
 
@@ -179,6 +180,8 @@ def _know(driver: type, model: str, options: Options) -> None:
     allowed = [name for name in parameters if name != "address"]
     for name in options:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
+            from difflib import get_close_matches  # seldom, and it takes memory
+
+            close = get_close_matches(name, allowed, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(allowed) or 'none'}"
             raise ValueError(f"{model} has no option {name!r}: {hint}")

@@ -11,7 +11,6 @@ whose instruments are drivers in code does not pay for it here.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -89,7 +88,9 @@ def mistake(error: Mapping[str, Any], data: dict[str, Any], form: type[BaseModel
     key = _key(path, data)
     keys = _keys_at(form, path[:-1])
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), list(keys), n=1)
+        from difflib import get_close_matches  # seldom, and it takes memory
+
+        close = get_close_matches(str(path[-1]), list(keys), n=1)
         return key, "no such key", f"did you mean {close[0]}?" if close else f"there are: {', '.join(keys)}"
     *_, word = (part for part in path if isinstance(part, str))
     field = keys.get(word) or _keys_at(form, path[: path.index(word)]).get(word)

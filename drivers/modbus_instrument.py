@@ -16,7 +16,6 @@ request they answer piece by piece): then the requests are taken apart, and put 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -345,7 +344,9 @@ def _know(profile: Profile, options: Mapping[str, Any]) -> None:
     whole = {s.option for s in profile.setting}
     for name, value in options.items():
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
+            from difflib import get_close_matches  # seldom, and it takes memory
+
+            close = get_close_matches(name, allowed, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has: {', '.join(allowed)}"
             raise ValueError(f"{profile.model} has no option {name!r}: {hint}")
         lowest, highest = allowed[name]

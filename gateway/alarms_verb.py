@@ -13,7 +13,6 @@ answer is the rule's state after that, and comes when the event is durable.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -107,7 +106,9 @@ DEEDS = tuple(_DEEDS)
 def _row(fold: AlarmFold, rule: str) -> Row:
     rows = {row["rule"]: row for row in fold.standing()}
     if rule not in rows:
-        close = difflib.get_close_matches(rule, rows, 1)
+        from difflib import get_close_matches  # seldom, and it takes memory
+
+        close = get_close_matches(rule, rows, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(rows) or 'none'}"
         raise ControlError(f"there is no rule {rule[:60]!r}; {hint}")
     return rows[rule]

@@ -15,6 +15,7 @@ from typing import Any
 
 from gateway import cli_scan
 from gateway.errors import ConfigError, ControlError, JournalError
+from gateway.version import VERSION
 
 GOOD, WRONG, UNUSABLE = 0, 1, 2
 
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Suu-Aba: continuous water and air monitoring. Reads instruments, keeps a journal, "
         "publishes to MQTT and InfluxDB, sends alarms by SMS.",
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"suuaba {VERSION}")
     parser.add_argument(
         "-v", "--verbose", action="count", default=0, help="say more; -vv: bytes on the wires"
     )
@@ -387,12 +388,6 @@ def _minutes(text: str) -> float:
     if not 1 <= value <= 1440:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes from 1 to 1440")
     return value
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"suuaba {version('suuaba')}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.model import Body, Event, Record, Stamp
+from gateway.version import VERSION
 
 WHAT = "configuration"
 LONGEST = 30_000
@@ -60,10 +61,8 @@ class ConfigurationFold:
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 == self.sha256:
             return []
-        from importlib.metadata import version
-
         text = without_secrets(content.decode("utf-8-sig", "replace"))
-        return [Event(at, WHAT, {"sha256": sha256, "version": version("suuaba"), "text": text[:LONGEST]})]
+        return [Event(at, WHAT, {"sha256": sha256, "version": VERSION, "text": text[:LONGEST]})]
 
 
 def without_secrets(text: str) -> str:

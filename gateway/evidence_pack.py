@@ -33,6 +33,7 @@ from gateway.export_source import AHEAD_MS, Source, Span, Versions, bounds, corr
 from gateway.journal_blocks import Place, Reader
 from gateway.journal_chain import fingerprint, public_pem
 from gateway.journal_store import Block
+from gateway.version import VERSION
 
 LAYOUT = 2
 TABLES = ("readings", "averages", "events", "calibrations", "gaps", "configuration")
@@ -114,7 +115,7 @@ def write(
     stretch = Stretch(reader, first, last)
     total = sum(1 for _ in stretch.places())
     about: dict[str, Any] = {
-        "layout": LAYOUT, "made_by": f"suuaba {_version()}", "station": station.id, "name": station.name,
+        "layout": LAYOUT, "made_by": f"suuaba {VERSION}", "station": station.id, "name": station.name,
         "timezone": station.timezone, "language": station.language, "latitude": station.latitude,
         "longitude": station.longitude, "from_ms": span.from_ms, "to_ms": span.to_ms,
     }  # fmt: skip
@@ -230,9 +231,3 @@ def _named(name: str, how: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
     info.compress_type = how
     info.external_attr = 0o644 << 16
     return info
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("suuaba")

@@ -1,7 +1,7 @@
 """The core types: what a reading, an average, an event and a record are. Frozen; nothing is updated in place.
 
 They are msgspec structs (decision D2): as cheap as tuples to make, and their JSON is made from these
-definitions.
+definitions. Those that hold no other objects are not looked at by the garbage collector (`gc=False`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Flag(IntEnum):
     MISSING = 9
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True):
+class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When something was: UTC as known then, and the boot's own steady clock, so that it can be dated
     again.
     """
@@ -35,7 +35,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     synced: bool
 
 
-class Value(msgspec.Struct, frozen=True, array_like=True):
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One number of a reading. `raw` is what the instrument said and is never overwritten; `value` is
     corrected.
     """

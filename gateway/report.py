@@ -41,6 +41,7 @@ from gateway.report_story import story
 from gateway.report_sums import month
 from gateway.report_words import LANGUAGES, words
 from gateway.verify import Chain, Trusted
+from gateway.version import VERSION
 
 DEFAULT_SET = "kyrgyzstan"
 OWN = "own"
@@ -124,7 +125,7 @@ def report(station: config.Station, wanted: Wish) -> int:
                 if v.from_ms < span.to_ms and (v.to_ms is None or v.to_ms > span.from_ms) and v.kind != "none"
             ]  # fmt: skip
             facts = Facts(
-                site(station), wanted.year, wanted.month, now_ms, f"suuaba {_version()}", read.sums, found,
+                site(station), wanted.year, wanted.month, now_ms, f"suuaba {VERSION}", read.sums, found,
                 judged, sets, others, verdict(read.sums, judged, found, broken=bool(evidence.wrong)),
                 evidence, corrections, midnights, digits,
             )  # fmt: skip
@@ -254,9 +255,3 @@ def _weasyprint() -> Any:
     logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it names each SVG attribute that CSS has not
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     return HTML
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("suuaba")

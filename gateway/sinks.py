@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.budget import Budget
 from gateway.follow import Sink
 from gateway.model import Record, Stamp
+from gateway.version import VERSION
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -92,11 +93,9 @@ def _mqtt(
 def _discovery(wanted: config.Station) -> Discovery | None:
     if wanted.mqtt is None or wanted.mqtt.discovery is None:
         return None
-    from importlib.metadata import version
-
     from gateway.homeassistant import Discovery, configs
 
-    return Discovery(configs(wanted, version("suuaba")), wanted.data)
+    return Discovery(configs(wanted, VERSION), wanted.data)
 
 
 def _influxdb(station: str, influxdb: config.Influxdb) -> Sink:

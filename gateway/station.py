@@ -54,6 +54,7 @@ from gateway.sinks import make as make_sinks
 from gateway.station_parts import Beat, average_folds, bus, health, place
 from gateway.station_reread import Reread
 from gateway.supervise import Defects, Notify, Pulse, supervise
+from gateway.version import VERSION
 
 if TYPE_CHECKING:
     from gateway import config
@@ -149,7 +150,7 @@ class Station:
     async def open(self) -> None:
         """Open the journal. Raises JournalError."""
         await self.journal.open()
-        detail = {"version": _version(), "left_out": list(self.config.left_out), **place(self.config)}
+        detail = {"version": VERSION, "left_out": list(self.config.left_out), **place(self.config)}
         at = self.clock.stamp()
         self.journal.append([Event(at, "started", detail), *configured(self.config, self.calibrations, at)])
         self.journal.append(self.configured.news(self.config.file, at))
@@ -352,9 +353,3 @@ async def _cancel(tasks: Any) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("suuaba")

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = ("drivers", "alerts", "gateway")  # from the ground up
 ROWS = (  # of the gateway, from the ground up; a name stands for name_anything as well
-    ("errors", "model"),
+    ("errors", "model", "version"),
     ("config", "wire_time"),
     ("journal", "calibration", "qc", "clock", "dating", "supervise", "governor", "control", "maintenance"),
     (

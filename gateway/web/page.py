@@ -11,13 +11,13 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from gateway.journal_history import History
 from gateway.model import Reading, Stamp
+from gateway.version import VERSION
 from gateway.web import (
     alarms,
     assets,
@@ -64,7 +64,7 @@ class Site:
         given = wanted.password if wanted is not None else None
         self.station = station
         self.endpoints = ENDPOINTS
-        self.version = version("suuaba")
+        self.version = VERSION
         self.boot = ""
         self.history = History(station.config.data, self.true_ms)
         self.desk = charts.Desk()
