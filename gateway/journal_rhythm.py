@@ -16,8 +16,10 @@ from collections.abc import Callable
 
 GATHER_S = 0.05
 """A commit waits this long for the other readings of the same moment."""
-EARLY = 0.9
-"""Of the commit interval, after the last: so commits come to follow the readings of each second closely."""
+EARLY = 0.98
+"""Of the commit interval, after the last: so commits come to follow the readings of each second closely
+within a minute, and a straggler between two of them does not draw the next commit before the readings.
+"""
 _HAIR_S = 1e-3
 """A timer may be early."""
 
