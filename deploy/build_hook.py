@@ -3,84 +3,119 @@
 
     python deploy/build_hook.py
 
-It fetches one file from the npm registry (or the one that npm_config_registry names), and takes it only if
-its SHA-512 is the pinned one: where it came from does not matter then. What is there already, and right, is
-kept. Without a network the build goes on, and says so: the page then draws its own simple charts.
+pip, or else npm, fetches it from wherever it is set up to fetch from. Two files are taken out, only if their
+SHA-256 are the pinned ones: who carried them does not matter then. What is there already, and right, is kept.
+Without a network the build goes on, and says so: the page then draws its own simple charts.
 
 Only Python's own library is used, for hatchling is all that is there at that time.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
-import urllib.error
-import urllib.request
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-VERSION = "1.6.32"
-INTEGRITY = "sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw=="
-"""As the registry states it for this version (Subresource Integrity notation)."""
-REGISTRY = "https://registry.npmjs.org"
-FILES = {
-    "package/dist/uPlot.iife.min.js": "uPlot.iife.min.js",
-    "package/dist/uPlot.min.css": "uPlot.min.css",
-    "package/LICENSE": "uPlot.LICENSE.txt",
+VERSION = "1.6.31"
+PINNED = {
+    "uPlot.iife.min.js": "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
+    "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
 }
+"""SHA-256 of the files of uPlot's own release (npm: uplot 1.6.31), compared on 2026-11-24."""
+CARRIER = "youplot==1.0.0"
+"""A package for pip that has these very files in youplot/vendor. Nothing of it is run."""
 VENDOR = Path(__file__).parent.parent / "gateway" / "web" / "static" / "vendor"
-MOST_BYTES = 5_000_000
-WITHIN_S = 30.0
-TRIES = 2
+LICENSE = Path(__file__).with_name("uPlot.LICENSE.txt")
+MOST_BYTES = 1_000_000
+WITHIN_S = 90.0
 
 
 class Refused(Exception):
     """What came is not what is pinned."""
 
 
-def provide(vendor: Path = VENDOR, registry: str = "", integrity: str = INTEGRITY) -> str:
+def provide(vendor: Path = VENDOR) -> str:
     """Put the files there if they are not. Gives one line to show, or "". Raises Refused."""
     stamp = vendor / "uPlot.integrity.txt"
-    if stamp.exists() and stamp.read_text(encoding="ascii").split() == [VERSION, integrity]:
+    wanted = "\n".join([VERSION, *PINNED.values(), ""])
+    if stamp.exists() and stamp.read_text(encoding="ascii") == wanted:
         return ""
-    base = registry or os.environ.get("npm_config_registry") or REGISTRY  # noqa: SIM112  npm spells it so
-    address = f"{base.rstrip('/')}/uplot/-/uplot-{VERSION}.tgz"
-    if not address.startswith(("https://", "http://")):
-        return f"uPlot was not fetched: {base!r} is no registry's address; the page draws simple charts"
-    why = ""
-    for _ in range(TRIES):
-        try:
-            with urllib.request.urlopen(address, timeout=WITHIN_S) as answer:  # nosec B310  # noqa: S310  http, checked above
-                content = answer.read(MOST_BYTES + 1)
-            break
-        except (OSError, urllib.error.URLError, ValueError) as e:
-            why = str(getattr(e, "reason", e))
-    else:
-        return (
-            f"uPlot {VERSION} was not fetched from {base} ({why}); the page draws simple charts. "
-            "With a network: python deploy/build_hook.py"
-        )
-    unpack(content, vendor, integrity)
-    stamp.write_text(f"{VERSION} {integrity}\n", encoding="ascii")
-    return ""
+    why = []
+    for fetch in (by_pip, by_npm):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                files = fetch(Path(folder))
+            except (OSError, subprocess.SubprocessError, KeyError, ValueError) as e:
+                why.append(" ".join(str(e).split())[-160:])
+                continue
+        vendor.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (vendor / name).write_bytes(content)
+        shutil.copy(LICENSE, vendor)
+        stamp.write_text(wanted, encoding="ascii")
+        return ""
+    return (
+        f"uPlot {VERSION} was not fetched ({'; '.join(why)}); the page draws simple charts. "
+        "With a network: python deploy/build_hook.py"
+    )
 
 
-def unpack(content: bytes, vendor: Path, integrity: str) -> None:
-    """Check, then write what we need. Raises Refused."""
-    found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
-    if found != integrity:
-        raise Refused(f"uPlot {VERSION}: the file has {found}, pinned is {integrity}; nothing was taken")
-    vendor.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-        for name, target in FILES.items():
-            member = archive.extractfile(name)
-            if member is None:
-                raise Refused(f"uPlot {VERSION}: {name} is no file")
-            (vendor / target).write_bytes(member.read())
+def by_pip(folder: Path) -> dict[str, bytes]:
+    """By the pip of this Python. Raises OSError, SubprocessError, KeyError, ValueError; Refused."""
+    quietly = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    _run([sys.executable, "-m", "pip", "download", *quietly, "--dest", str(folder), CARRIER])
+    with zipfile.ZipFile(next(folder.glob("*.whl"), folder / "wheel")) as wheel:
+
+        def read(name: str) -> bytes:
+            with wheel.open(f"youplot/vendor/{name.lower()}") as file:
+                return file.read(MOST_BYTES)
+
+        return _checked(read)
+
+
+def by_npm(folder: Path) -> dict[str, bytes]:
+    """By npm, where it is. Raises as `by_pip`."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("and there is no npm")
+    _run([npm, "pack", "--silent", "--pack-destination", str(folder), f"uplot@{VERSION}"])
+    with tarfile.open(next(folder.glob("*.tgz"), folder / "package")) as archive:
+
+        def read(name: str) -> bytes:
+            member = archive.extractfile(f"package/dist/{name}")
+            return b"" if member is None else member.read(MOST_BYTES)
+
+        return _checked(read)
+
+
+def _run(command: list[str]) -> None:
+    # an isolated build hides pip from this Python by PYTHONPATH
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(  # noqa: S603  our own words
+        command, env=own, capture_output=True, text=True, timeout=WITHIN_S, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise OSError(f"{Path(command[0]).name}: {done.stderr.strip() or done.returncode}")
+
+
+def _checked(read: Callable[[str], bytes]) -> dict[str, bytes]:
+    def each() -> Iterator[tuple[str, bytes]]:
+        for name, pinned in PINNED.items():
+            content = read(name)
+            found = hashlib.sha256(content).hexdigest()
+            if found != pinned:
+                raise Refused(f"uPlot {VERSION}: {name} has {found}, pinned is {pinned}; nothing was taken")
+            yield name, content
+
+    return dict(each())
 
 
 if __name__ == "__main__":

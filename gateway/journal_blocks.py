@@ -92,7 +92,7 @@ class Reader:
         for name in NEW_COLUMNS:
             if name not in there:
                 columns = columns.replace(name, "NULL")
-        self._sql = f"SELECT {columns} FROM block WHERE first_seq > ? ORDER BY first_seq LIMIT ?"  # noqa: S608
+        self._sql = f"SELECT {columns} FROM block WHERE first_seq > ? ORDER BY first_seq LIMIT ?"  # noqa: S608  our own words
         return db
 
     def close(self) -> None:

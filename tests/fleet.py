@@ -91,7 +91,7 @@ class Fleet:
         if again is not None:
             self._client.on_connect = lambda client, *_: client.subscribe("suuaba/1/+/again", 1)
             self._client.on_message = self._on_message
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
         properties.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         self._client.loop_start()

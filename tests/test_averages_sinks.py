@@ -219,7 +219,7 @@ def test_the_database_computes_the_same_from_the_readings(influxdb: InfluxDB) ->
     for name, length, count in (("water_1min", "1m", 30), ("water_10min", "10m", 3)):
         ours = influxdb.rows(f"SELECT * FROM {name}", "oracle")  # noqa: S608  our own words
         theirs = influxdb.rows(
-            "SELECT mean(turbidity), min(turbidity), max(turbidity), count(turbidity) FROM water"  # noqa: S608
+            "SELECT mean(turbidity), min(turbidity), max(turbidity), count(turbidity) FROM water"  # noqa: S608  our own words
             f" WHERE time >= {START_MS}ms AND time < {START_MS + 1_800_000}ms GROUP BY time({length})",
             "oracle",
         )

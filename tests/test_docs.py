@@ -94,6 +94,19 @@ def test_nothing_names_the_workshop() -> None:
     assert found == []
 
 
+def test_whoever_silences_a_tool_says_why() -> None:
+    """Behind each noqa and type: ignore stand some words."""
+    silenced = re.compile(r"# (?:ruff: )?no" + r"qa(?:: [A-Z0-9, ]+)?|# type: ig" + r"nore(?:\[[\w, -]+\])?")
+    bare = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in tracked()
+        if file.suffix == ".py"
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if (found := list(silenced.finditer(line))) and not re.search(r"[a-z]{2}", line[found[-1].end() :])
+    ]
+    assert bare == []
+
+
 def test_no_file_is_too_long_to_read() -> None:
     long = [
         f"{file.relative_to(ROOT)}: {lines} lines"
