@@ -242,16 +242,16 @@ def test_faults_on_a_port(tmp_path: Path) -> None:
         assert await question(link, b"a?") == b"a=0004."  # what came late is thrown away before asking
         until(lambda: record.entries[-1].values["n"] == 4)  # an entry follows its bytes by a moment
         for kind in ("dribble", "stray", "noise", "echo"):
-            thread.call(lambda kind=kind: faults.plant(kind, "one"))  # type: ignore[misc]
+            thread.call(lambda kind=kind: faults.plant(kind, "one"))  # type: ignore[misc]  # bound now
             await link.send(b"a?")
             n = record.entries[-1].values["n"] + 1
             await link.receive_until(b"a=%04d." % n, WITHIN_S)
-            until(lambda n=n: record.entries[-1].values["n"] == n)  # type: ignore[misc]
+            until(lambda n=n: record.entries[-1].values["n"] == n)  # type: ignore[misc]  # bound now
         thread.call(lambda: faults.plant("dead", "one", times=None))
-        heard = len(port.wire.emulators[0].heard)  # type: ignore[attr-defined]
+        heard = len(port.wire.emulators[0].heard)  # type: ignore[attr-defined]  # a Talker here
         with pytest.raises(NoAnswer):
             await question(link, b"a?", within_s=0.1)
-        assert len(port.wire.emulators[0].heard) == heard  # type: ignore[attr-defined]
+        assert len(port.wire.emulators[0].heard) == heard  # type: ignore[attr-defined]  # a Talker here
         link.close()
 
     try:

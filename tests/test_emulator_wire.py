@@ -96,7 +96,7 @@ def test_when_each_piece_of_an_answer_arrives() -> None:
     ]
     assert wire.counts.broken_silences == 0
     long = Talker("one", "a")
-    long._next = lambda asked: Answer(bytes(20), 0.0, {"n": 1.0})  # type: ignore[method-assign]
+    long._next = lambda asked: Answer(bytes(20), 0.0, {"n": 1.0})  # type: ignore[method-assign]  # one answer for the test
     wire, got = on_a_wire([long], [(1.0, b"a?")])
     assert got == [(1.1, bytes(8)), (1.18, bytes(8)), (1.22, bytes(4))]
 
@@ -111,7 +111,7 @@ def test_broken_silences_are_counted() -> None:
     # One frame in two writes, the second while the first is leaving, is no break; a gap in a frame is.
     wire, _ = on_a_wire([Talker("one", "a")], [(1.0, b"xxa"), (1.02, b"?")])
     assert (wire.counts.broken_silences, wire.counts.host_writes) == (0, 2)
-    assert wire.emulators[0].heard == b"xxa?"  # type: ignore[attr-defined]
+    assert wire.emulators[0].heard == b"xxa?"  # type: ignore[attr-defined]  # a Talker here
     wire, _ = on_a_wire([Talker("one", "a")], [(1.0, b"xxa"), (1.04, b"?")])
     assert wire.counts.broken_silences == 1
 
