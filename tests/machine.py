@@ -1,4 +1,4 @@
-"""A clean Debian 12 that boots: debootstrap makes its root once, systemd-nspawn starts systemd in it.
+"""A clean Debian that boots: debootstrap makes its root once, systemd-nspawn starts systemd in it.
 
 It takes root and Debian's packages from the network the first time; the root is kept in the system's
 temporary folder. The machine has a network of its own, without a way out, as a site without internet.
@@ -16,18 +16,18 @@ import time
 from pathlib import Path
 
 RECIPE = "1"  # another number makes the root anew
-BASE = Path(tempfile.gettempdir()) / "suuaba-tests" / f"debian-12-{RECIPE}"
+SUITES = {"bookworm": "debian-12", "trixie": "debian-13"}
 PACKAGES = "systemd systemd-sysv udev dbus python3"
 
 
-def base() -> Path:
-    """The folder of a minimal Debian 12, made by debootstrap where it is not there yet. Blocks."""
-    return _made("minimal")
+def base(suite: str = "bookworm") -> Path:
+    """The folder of a minimal Debian, made by debootstrap where it is not there yet. Blocks."""
+    return _made(suite, "minimal")
 
 
-def clean() -> Path:
-    """The folder of a Debian 12 with systemd and python3, and nothing of ours."""
-    return _made("booting")
+def clean(suite: str = "bookworm") -> Path:
+    """The folder of a Debian with systemd and python3, and nothing of ours."""
+    return _made(suite, "booting")
 
 
 def apt(folder: Path, packages: str) -> None:
@@ -54,9 +54,9 @@ def run(words: list[str], within_s: float = 120) -> str:
 class Machine:
     """One that runs, in a copy of the clean root. Close it: it powers off and its files go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suite: str = "bookworm") -> None:
         self.root = folder / "machine"
-        run(["cp", "-a", "--reflink=auto", str(clean()), str(self.root)])
+        run(["cp", "-a", "--reflink=auto", str(clean(suite)), str(self.root)])
         (self.root / "etc/machine-id").write_text("")
         self._said = (folder / "console").open("wb")
         self._nspawn = subprocess.Popen(
@@ -109,11 +109,12 @@ class Machine:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _made(name: str) -> Path:
-    folder = BASE / name
-    if (BASE / f"{name}.complete").exists():
+def _made(suite: str, name: str) -> Path:
+    place = Path(tempfile.gettempdir()) / "suuaba-tests" / f"{SUITES[suite]}-{RECIPE}"
+    folder = place / name
+    if (place / f"{name}.complete").exists():
         return folder
-    BASE.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     if name == "minimal":
         mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
@@ -121,7 +122,7 @@ def _made(name: str) -> Path:
             "debootstrap",
             "--variant=minbase",
             "--include=ca-certificates",
-            "bookworm",
+            suite,
             str(folder),
             mirror,
         ]
@@ -129,9 +130,9 @@ def _made(name: str) -> Path:
         for proxy in Path("/etc/apt/apt.conf.d").glob("*proxy*"):
             shutil.copy(proxy, folder / "etc/apt/apt.conf.d" / proxy.name)
     else:
-        run(["cp", "-a", "--reflink=auto", str(base()), str(folder)])
+        run(["cp", "-a", "--reflink=auto", str(base(suite)), str(folder)])
         shutil.copy("/etc/resolv.conf", folder / "etc/resolv.conf")
         apt(folder, PACKAGES)
         run(["chroot", str(folder), "apt-get", "clean"])
-    (BASE / f"{name}.complete").write_text("")
+    (place / f"{name}.complete").write_text("")
     return folder
