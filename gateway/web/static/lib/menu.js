@@ -6,7 +6,7 @@ import { isSilent, state, stationNow } from "./live.js";
 import { LANGUAGES, ago, clock, keep, kept, t } from "./words.js";
 
 const PINNED = ["now", "charts", "alarms"];
-const GROUPS = [["now", "charts", "alarms", "instruments"], ["calibrate", "visits", "scan", "doctor"]];
+const GROUPS = [["now", "charts", "alarms", "instruments"], ["calibrate", "visits", "scan", "capture", "doctor"]];
 const THEMES = ["auto", "day", "night"];
 const SHAPES = {
   now: "M4.5 18a9 9 0 1 1 15 0M12 14l3.5-5", charts: "M4 4v16h16M8 15l3.5-5 3 3L20 7", alarms: "M5 17h14l-1.6-2.6V11a5.4 5.4 0 0 0-10.8 0v3.4zM10 20.4h4",
