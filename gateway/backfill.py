@@ -135,7 +135,7 @@ class Pace:
         self.due_s = began_s + records / self._per_s
 
 
-async def live_edge(journal: Journal, after_seq: int, now: Stamp) -> int:
+async def live_edge(journal: Journal, after_seq: int, now: Stamp, live_s: float = LIVE_S) -> int:
     """The number behind which everything is young enough to be live; `after_seq` when all of it is.
 
     Looks only at some records, from the newest backwards: a backlog of months costs no more than one of
@@ -145,25 +145,25 @@ async def live_edge(journal: Journal, after_seq: int, now: Stamp) -> int:
     old = after_seq - 1
     while young > after_seq:
         at = max(after_seq, young - step)
-        if not await _young(journal, at, now):
+        if not await _young(journal, at, now, live_s):
             old = at
             break
         young, step = at, 2 * step
     while young - old > 1 and old >= after_seq:
         middle = (young + old) // 2
-        if await _young(journal, middle, now):
+        if await _young(journal, middle, now, live_s):
             young = middle
         else:
             old = middle
     return young
 
 
-def is_young(record: Record, now: Stamp) -> bool:
+def is_young(record: Record, now: Stamp, live_s: float = LIVE_S) -> bool:
     """Whether a record belongs to the live window; one of another boot only if both clocks were right."""
     at = record.body.at
     if at.boot == now.boot:
-        return now.mono_ms - at.mono_ms <= LIVE_S * 1000
-    return at.synced and now.synced and now.utc_ms - at.utc_ms <= LIVE_S * 1000
+        return now.mono_ms - at.mono_ms <= live_s * 1000
+    return at.synced and now.synced and now.utc_ms - at.utc_ms <= live_s * 1000
 
 
 def end(lane: Lane) -> int:
@@ -171,9 +171,9 @@ def end(lane: Lane) -> int:
     return lane.done_seq if lane.end_seq is None else lane.end_seq
 
 
-async def _young(journal: Journal, seq: int, now: Stamp) -> bool:
+async def _young(journal: Journal, seq: int, now: Stamp, live_s: float) -> bool:
     first = _telling(await journal.after(seq, 8))
-    return first is None or is_young(first, now)
+    return first is None or is_young(first, now, live_s)
 
 
 def _telling(records: Iterable[Record]) -> Record | None:

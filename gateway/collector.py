@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import msgspec
 
 from gateway.collector_account import BLOCK, Account, total
 from gateway.collector_again import Asking, ask
+from gateway.collector_aside import Aside
 from gateway.collector_inbox import Broker, Inbox, Message
 from gateway.collector_points import Points, Poison, Taken
 from gateway.config_collector import Wanted, load
@@ -47,9 +47,11 @@ RESTORE_D = 1
 _BY = "GROUP BY station, node"
 _BITS = "SELECT block, seen FROM collected WHERE time > now() - 1d GROUP BY station, node"
 _BITS_OF = "SELECT block, seen FROM collected WHERE time > now() - 1d AND node = "
-POISON_LIMIT_BYTES = 100_000_000
-POISON_PAYLOAD_BYTES = 4096
 STATUS_EVERY_S = 10.0
+
+
+Placed = tuple[str, bytes, Taken]
+"""Topic, payload, and what they mean."""
 
 
 class Counts(msgspec.Struct):
@@ -58,7 +60,6 @@ class Counts(msgspec.Struct):
     messages: int = 0
     records: int = 0
     doubles: int = 0
-    poison: int = 0
     writes: int = 0
     failures: int = 0
     too_old: int = 0
@@ -85,13 +86,13 @@ class Collector:
         self.points = Points()
         self.asking = Asking(again_s * 1000)
         self.counts = Counts()
+        self.aside = Aside(data, now_ms)
         self.trouble = ""
         """Why the database does not take what it is given; empty: it does."""
         self.restored = False
-        self._node, self._data, self._now_ms, self._jitter = node, data, now_ms, jitter
+        self._node, self._now_ms, self._jitter = node, now_ms, jitter
         self._make_door = door
         self._door: Door | None = None
-        self._poison_bytes = -1
 
     async def run(self) -> None:
         """Collect until cancelled."""
@@ -101,35 +102,53 @@ class Collector:
             while True:
                 messages = await self.inbox.take(BATCH, LINGER_S)
                 if messages:
-                    await self._place(messages)
+                    async for records in self._read(messages):
+                        await self._place(records)
                     self.inbox.confirm(messages)
         finally:
             await self.inbox.close()
 
-    async def _place(self, messages: Sequence[Message]) -> None:
-        """Write the messages. Returns when the database has all that it can ever take."""
-        taken: list[tuple[Message, Taken]] = []
+    async def _read(self, messages: Sequence[Message]) -> AsyncIterator[list[Placed]]:
+        """The records in the messages, as many as one write takes: a message may hold thousands."""
+        taken: list[Placed] = []
         now_ms, started_s = self._now_ms(), time.monotonic()
-        for number, message in enumerate(messages):
+        for message in messages:
             try:
-                taken.append((message, self.points.take(message.topic, message.payload, now_ms)))
+                for topic, payload in self.points.parts(message.topic, message.payload):
+                    if one := self._take(topic, payload, now_ms):
+                        taken.append((topic, payload, one))
             except Poison as e:
-                self._set_aside(message, str(e))
-            if number % 500 == 499 and time.monotonic() - started_s > 0.05:
+                self.aside.put(message.topic, message.payload, str(e))
+            if len(taken) >= BATCH:
+                yield taken
+                taken = []
+            if time.monotonic() - started_s > 0.05:
                 await asyncio.sleep(0)  # the page, and the watchdog, want to live too
                 started_s = time.monotonic()
         self.counts.messages += len(messages)
-        for _, one in taken:
-            if one.kind == "again":
-                self.asking.heard(one.station, now_ms)
-        records = [(message, one) for message, one in taken if one.lines]
-        for _, one in records:
+        yield taken
+
+    def _take(self, topic: str, payload: bytes, now_ms: int) -> Taken | None:
+        """The record in one message, if there is one."""
+        try:
+            one = self.points.take(topic, payload, now_ms)
+        except Poison as e:
+            self.aside.put(topic, payload, str(e))
+            return None
+        if one.kind == "again":
+            self.asking.heard(one.station, now_ms)
+        return one if one.lines else None
+
+    async def _place(self, records: Sequence[Placed]) -> None:
+        """Write the records. Returns when the database has all that it can ever take."""
+        now_ms = self._now_ms()
+        for *_, one in records:
             if not self.account.add(one.station, one.seq, now_ms):
                 self.counts.doubles += 1
         parts = [records] if records else []
         while parts:
             part = parts.pop()
-            lines = [one.lines for _, one in part]
+            lines = [one.lines for *_, one in part]
             if not parts:  # with the last of them: the bits must not say more than what is there
                 lines += self.account.lines()
             refusal = await self._write(lines)
@@ -138,9 +157,9 @@ class Collector:
                 if not parts:
                     self.account.written()
             elif len(part) == 1:
-                message, one = part[0]
+                topic, payload, one = part[0]
                 self.account.remove(one.station, one.seq)
-                self._set_aside(message, f"the database refuses it: {refusal}")
+                self.aside.put(topic, payload, f"the database refuses it: {refusal}")
             else:
                 parts += [part[len(part) // 2 :], part[: len(part) // 2]]
         if bits := list(self.account.lines()):  # none, but where the last was refused
@@ -226,27 +245,6 @@ class Collector:
         for seen_of in whole.stations.values():
             seen_of.floor = min(seen_of.blocks, default=0) * BLOCK  # what came before is not asked for
         return whole
-
-    def _set_aside(self, message: Message, why: str) -> None:
-        """Keep what can never be written, as a line of JSON, as long as there is room for it."""
-        self.counts.poison += 1
-        if self.counts.poison <= 3 or self.counts.poison % 1000 == 0:
-            log.warning("set aside (%d by now): %s: %s", self.counts.poison, message.topic[:100], why)
-        payload = message.payload[:POISON_PAYLOAD_BYTES].decode("utf-8", "replace")
-        line = msgspec.json.encode(
-            {"time_ms": self._now_ms(), "topic": message.topic[:1000], "why": why[:500], "payload": payload}
-        )
-        file = self._data / "poison.jsonl"
-        try:
-            if self._poison_bytes < 0:
-                self._data.mkdir(parents=True, exist_ok=True)
-                self._poison_bytes = file.stat().st_size if file.exists() else 0
-            if self._poison_bytes + len(line) < POISON_LIMIT_BYTES:
-                with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
-                    out.write(line + b"\n")
-                self._poison_bytes += len(line) + 1
-        except OSError as e:
-            log.error("%s: %s", file, e.strerror)
 
     def _opened(self) -> Door:
         if self._door is None:

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from gateway.collector import Collector
 from gateway.collector_account import Seen, missing
+from gateway.collector_points import Standing
 from gateway.config_collector import Wanted
 
 log = logging.getLogger(__name__)
@@ -73,21 +74,21 @@ class Page:
 
     def metrics(self) -> str:
         """Prometheus text format 0.0.4; counts of this collector alone."""
-        counts, now_ms = self._collector.counts, self._now_ms()
+        counts = self._collector.counts
         standing, inbox = self._collector.points.standing, self._collector.inbox
         lines: list[str] = []
         for name, what, number in (
             ("messages", "Messages taken from the broker.", counts.messages),
             ("records", "Records written and confirmed by the database.", counts.records),
             ("doubles", "Records that came again, which changes nothing.", counts.doubles),
-            ("poison", "Messages set aside because they can never be written.", counts.poison),
+            ("poison", "Messages set aside because they can never be written.", self._collector.aside.count),
             ("writes", "Writes that the database confirmed.", counts.writes),
             ("failures", "Writes that failed and were tried again.", counts.failures),
             ("asked", "Times a station was asked to send something once more.", counts.asked),
             ("sessions_lost", "Times the broker had forgotten this collector.", inbox.sessions_lost),
         ):
             lines += _metric(f"suuaba_collect_{name}_total", "counter", what, number)
-        silent = sum(now_ms - one.heard_ms > self._offline_s * 1000 for one in standing.values())
+        silent = sum(map(self._is_away, standing.values()))
         for name, what, number in (
             ("connected", "Whether the broker is connected.", int(inbox.connected)),
             ("stations", "Stations heard of since the start.", len(standing)),
@@ -95,6 +96,11 @@ class Page:
         ):
             lines += _metric(f"suuaba_collect_{name}", "gauge", what, number)
         return "\n".join(lines) + "\n"
+
+    def _is_away(self, standing: Standing) -> bool:
+        """Whether nothing came for too long; who packs is heard only so often."""
+        allowed_s = max(self._offline_s, 2.5 * standing.every_s)
+        return self._now_ms() - standing.heard_ms > allowed_s * 1000
 
     def _names(self, stations: Any) -> list[str]:
         return sorted({*stations, *self._collector.points.standing})[: SHOWN * 10]
@@ -109,7 +115,7 @@ class Page:
             "holes": [],
         }
         if standing is not None:
-            away = self._now_ms() - standing.heard_ms > self._offline_s * 1000
+            away = self._is_away(standing)
             row["state"] = "silent" if away and standing.state != "offline" else standing.state
             row |= {"why": standing.why, "heard_ms": standing.heard_ms, "backlog": standing.backlog}
             row |= {"clock": standing.clock, "chain_head": standing.head}

@@ -14,7 +14,7 @@ import calendar
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from gateway.mqtt_messages import (
     ValueMessage,
     level,
 )
+from gateway.mqtt_pack import Unpackable, unpack
 
 ROOT = "suuaba/1/"
 VALUES_LIMIT = 500
@@ -85,6 +86,8 @@ class Standing:
     clock: str = ""
     claims: list[Claim] = field(default_factory=list)
     """What it said it has handed over, the latest last."""
+    every_s: float = 0.0
+    """How rarely it sends, where it packs."""
     head: dict[str, Any] = field(default_factory=dict)
     """The last head of its evidence chain that it published: a witness, kept by others than the station."""
 
@@ -100,6 +103,18 @@ class Points:
         self._second: tuple[str, int] = ("", 0)
         self._flags: dict[tuple[str, str, str, int], int] = {}
 
+    def parts(self, topic: str, payload: bytes) -> Iterator[tuple[str, bytes]]:
+        """The message, or what is packed in it, in order. Raises Poison, perhaps behind some good ones."""
+        if not topic.endswith("/packed"):
+            yield topic, payload
+            return
+        station, _, _ = _topic(topic)
+        try:
+            for below, message in unpack(payload):
+                yield f"{ROOT}{station}/{below}", message
+        except Unpackable as e:
+            raise Poison(f"packed: {e}") from None
+
     def take(self, topic: str, payload: bytes, now_ms: int) -> Taken:
         """Raises Poison."""
         station, kind, name = _topic(topic)
@@ -111,6 +126,8 @@ class Points:
         standing.heard_ms = self._now_ms = now_ms
         try:
             match kind:
+                case "packed":
+                    raise Poison("a pack within a pack")
                 case "again" | "doctor":
                     return Taken(
                         station, kind
@@ -216,8 +233,10 @@ class Points:
             if (claim := claim_of(health)) is not None and claim not in standing.claims[-1:]:
                 standing.claims.append(claim)
                 del standing.claims[:-CLAIMS_KEPT]
-            backlog = _inside(health, "sinks", "mqtt").get("backlog")
+            sink = _inside(health, "sinks", "mqtt")
+            backlog, every_s = sink.get("backlog"), sink.get("every_s")
             standing.backlog = backlog if isinstance(backlog, int) else 0
+            standing.every_s = min(max(every_s, 0.0), 86400.0) if isinstance(every_s, int | float) else 0.0
             clock = _inside(health, "clock")
             standing.clock = str(clock.get("doubt") or ("synced" if clock.get("synced") else "unsynced"))[
                 :100
@@ -269,7 +288,7 @@ _EVENT = msgspec.json.Decoder(EventMessage)
 _ALARM = msgspec.json.Decoder(AlarmMessage)
 _STATUS = msgspec.json.Decoder(StatusMessage)
 _NAMED = {"reading": True, "average": True, "event": False, "alarm": True, "status": False}
-_NAMED |= {"again": False, "doctor": False}
+_NAMED |= {"again": False, "doctor": False, "packed": False}
 
 
 def _topic(topic: str) -> tuple[str, str, str]:

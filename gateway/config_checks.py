@@ -327,6 +327,8 @@ def _mqtt(draft: Draft) -> None:
         at.complain("url", "has no TLS, and a certificate was given; use mqtts://")
     if mqtt.discovery is not None and not any(send.kind == "reading" for send in mqtt.send):
         at.complain("discovery", 'needs readings: add "reading" to send, or take discovery out')
+    if mqtt.discovery is not None and mqtt.pack_s is not None:
+        at.complain("discovery", "Home Assistant cannot read packed messages; leave out pack, or discovery")
     if mqtt.key is not None and Path(mqtt.key).stat().st_mode & 0o007:
         at.warn("key", f"everybody on this machine may read {mqtt.key}; chmod o= {mqtt.key}")
 

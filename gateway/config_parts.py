@@ -232,6 +232,10 @@ class Mqtt(Part):
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
     discovery: Literal["homeassistant"] | None = None
     """Tells Home Assistant what there is."""
+    pack_s: Annotated[float | None, words.within("1 min", "1 d")] = Field(None, alias="pack")
+    """Where bytes are paid for: many messages leave as one, after so long at the latest."""
+    status_s: Annotated[float | None, words.within("10 s", "1 d")] = Field(None, alias="status")
+    """How often the status message goes; left out: each minute, with `pack` each hour."""
 
 
 class Database(Part):

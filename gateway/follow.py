@@ -15,14 +15,16 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import random as _random
 from collections.abc import Callable, Iterable, Sequence
 
-from gateway.backfill import Pace, Stretches, end, is_young, live_edge
+from gateway.backfill import LIVE_S, Pace, Stretches, end, is_young, live_edge
 from gateway.budget import Budget
 from gateway.dating_release import LOOK_S, Release
 from gateway.errors import Unreachable
 from gateway.follow_again import Again, Errand
+from gateway.follow_gather import Gathering
 from gateway.follow_lane import Batch, Journal, Lane, Run
 from gateway.follow_outage import Outage
 from gateway.follow_sink import Progress as Progress
@@ -65,6 +67,7 @@ class Follower:
         self._history = Stretches(journal, name)
         self._pace = Pace(sink.history_per_s, sink.batch_records)
         self._again: Again = getattr(sink, "again", None) or Again()  # not every far side can ask
+        self.gathering: Gathering = getattr(sink, "gathering", None) or Gathering()
         self._settled: set[int] = set()  # done before their batch was, and not to go again
         self._withheld = Withheld(journal, name, stamp)
         self._outage = Outage(journal, name, sink, self._progress, stamp, random)
@@ -144,7 +147,9 @@ class Follower:
             await self.sink.beat()
             self._beat_due_s = loop.time() + every_s
             self._outage.came_up(self.progress.backlog)
-        await self._fill(live)
+        due_s = await self.gathering.due_s(self._journal, live, self.sink, loop.time())
+        if due_s <= loop.time():
+            await self._fill(live)
         if live.flying:
             await self._land(live)
         elif history is not None and loop.time() >= self._pace.due_s:
@@ -152,6 +157,7 @@ class Follower:
         else:
             dues_s = [self._beat_due_s] if every_s is not None and not probing else []
             dues_s += [self._pace.due_s] if history is not None else []
+            dues_s += [due_s] if loop.time() < due_s < math.inf else []
             if live.held is not None:
                 await self._look(live.held)
                 dues_s.append(loop.time() + LOOK_S)
@@ -159,7 +165,7 @@ class Follower:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(dues_s, default=None)):
-                    await self._journal.more(live.read_seq)
+                    await self._journal.more(self.gathering.looked(live.read_seq))
 
     async def _let_go_of_the_past(self) -> None:
         """If what is next is older than the live window, jump to what is young, and owe the rest."""
@@ -173,9 +179,10 @@ class Follower:
         else:
             return
         now = self._stamp()
-        if not first or is_young(first[0], now):
+        live_s = LIVE_S + self.gathering.wait_s
+        if not first or is_young(first[0], now, live_s):
             return
-        edge = await live_edge(self._journal, live.done_seq, now)
+        edge = await live_edge(self._journal, live.done_seq, now, live_s)
         if edge <= live.done_seq:
             return
         for batch in live.flying:
@@ -335,7 +342,9 @@ class Follower:
 
     def _beat_every_s(self) -> float | None:
         every_s = self.sink.beat_s
-        return every_s if every_s is None or self.budget is None else every_s * self.budget.patience
+        if every_s is None or self.budget is None:
+            return every_s
+        return max(every_s, min(every_s * self.budget.patience, 3600.0))
 
     def _spend(self) -> None:
         if self.budget is not None:

@@ -6,6 +6,7 @@
     suuaba/1/STATION/event            {"station":…,"seq":…,"time":…,"what":"clock_step","detail":{…}, …}
     suuaba/1/STATION/alarm/RULE       retained: the alarm's present state
     suuaba/1/STATION/backfill/…       reading/SENSOR, average/SENSOR, event: what was held back while offline
+    suuaba/1/STATION/packed           many of these in one, where bytes are paid for (gateway.mqtt_pack)
     suuaba/1/STATION/again            to the station: {"numbers":[[18200,18231]]}, to be sent once more
 
 What the messages look like is said in gateway.mqtt_messages. A message may come twice (at least once): its
@@ -28,6 +29,7 @@ import msgspec
 
 from gateway.errors import Refused, Unreachable
 from gateway.follow_again import Again
+from gateway.follow_gather import Gathering
 from gateway.model import Average, Body, Event, Reading, Record, Stamp
 from gateway.mqtt_messages import (
     AgainMessage,
@@ -40,6 +42,7 @@ from gateway.mqtt_messages import (
     level,
     reading_json,
 )
+from gateway.mqtt_pack import MESSAGES_LIMIT, UNPACKED_LIMIT, Packer, packs, urgent
 from gateway.tcp import SYN_BYTES, Carried, opens
 
 if TYPE_CHECKING:
@@ -102,6 +105,7 @@ class MqttSink:
         version: int | None = None,
         status_s: float = STATUS_S,
         discovery: Discovery | None = None,
+        packer: Packer | None = None,
     ) -> None:
         parts = urlsplit(url)
         tls = parts.scheme == "mqtts"
@@ -127,7 +131,12 @@ class MqttSink:
         self._link: MqttLink | None = None
         self._confirmed: set[int] = set()  # of a batch that comes again: these need not go again
         self.again = Again()
+        self._packer = packer
+        self.gathering = Gathering() if packer is None else Gathering(packer.every_s, urgent)
+        if packer is not None:
+            self.batch_records, self.batch_bytes = MESSAGES_LIMIT, UNPACKED_LIMIT // 2
         self._unanswered = 0  # times the broker hung up before it said that we may listen
+        self._packed: dict[int, list[int]] = {}  # the first number of a pack → all of it
         self._remarks: list[tuple[str, dict[str, object]]] = []
         self._carried = Carried()
         self._states: dict[str, int] = {}  # topic → seq of the state that this connection has retained there
@@ -151,12 +160,12 @@ class MqttSink:
         try:
             if self._events and not late and (states := list(self._jumped())):
                 await link.send(states)  # what is wrong with one, its own delivery will tell
-            answers = await link.send(self._messages(records, wrong, late))
+            answers = await link.send(self._outgoing(records, wrong, late))
         except Unreachable:
-            self._confirmed |= link.answers.confirmed
+            self._note(link.answers.confirmed)
             self._drop()
             raise
-        self._confirmed |= answers.confirmed
+        self._note(answers.confirmed)
         if answers.mendable:
             reason = next(iter(answers.mendable.values()))
             raise Unreachable(f"{link.broker}: the broker does not take our messages: {reason}")
@@ -200,6 +209,29 @@ class MqttSink:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
+    def _outgoing(
+        self, records: Sequence[Record], wrong: list[str], late: bool
+    ) -> Iterator[tuple[int, str, bytes, bool]]:
+        """The messages as they go, packed where that is wanted. What is retained is for whoever looks now."""
+        self._packed.clear()
+        messages = self._messages(records, wrong, late)
+        if self._packer is None:
+            yield from messages
+            return
+        waiting: list[tuple[int, str, bytes]] = []
+        for seq, topic, payload, retain in messages:
+            if retain:
+                yield seq, topic, payload, retain
+            else:
+                waiting.append((seq, topic[len(self._root) + 1 :], payload))
+        for seqs, payload in packs(waiting):
+            self._packed[seqs[0]] = seqs
+            yield seqs[0], f"{self._root}/packed", payload, False
+
+    def _note(self, confirmed: Iterable[int]) -> None:
+        for seq in confirmed:
+            self._confirmed.update(self._packed.get(seq, (seq,)))
+
     def _messages(
         self, records: Sequence[Record], wrong: list[str], late: bool
     ) -> Iterator[tuple[int, str, bytes, bool]]:
@@ -222,13 +254,15 @@ class MqttSink:
             yield seq, topic, payload, retain
 
     def _message(self, seq: int, body: Body, late: bool) -> tuple[str, bytes]:
-        root = f"{self._root}/backfill" if late else self._root
+        root = f"{self._root}/backfill" if late and self._packer is None else self._root
         if isinstance(body, Reading):
             topic = self._topics.get((late, body.sensor))
             if topic is None:
                 topic = self._topics[late, body.sensor] = f"{root}/reading/{level(body.sensor)}"
             return topic, reading_json(self._station, seq, body)
         if isinstance(body, Average):
+            if self._packer is not None:
+                body = self._packer.rounded(body)
             return f"{root}/average/{level(body.sensor)}", average_json(self._station, seq, body)
         if body.what == "alarm" and not late:
             return self._alarm_topic(body), alarm_json(self._station, seq, body)

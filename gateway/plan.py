@@ -15,6 +15,7 @@ from gateway import plan_traffic as traffic
 from gateway.config import Rate, Sensor, Station, Wire
 from gateway.plan_averages import Averages, air_lines, averages, lengths_s, windows_a_day
 from gateway.plan_card import Card
+from gateway.plan_pack import packed
 from gateway.plan_traffic import DAY_S, Traffic
 from gateway.wire_time import cycle
 
@@ -100,8 +101,12 @@ def _sinks(station: Station, averaged: Averages) -> list[SinkPlan]:
     if mqtt is not None and any(send.kind != "event" for send in mqtt.send):
         embedded, tls = mqtt.url == "embedded", mqtt.url.startswith("mqtts:")
         readings = any(send.kind == "reading" for send in mqtt.send)
-        weight = traffic.mqtt(station, tls=tls, embedded=embedded, readings=readings)
-        if windows := windows_a_day(lengths_s(mqtt.send)):
+        lengths = lengths_s(mqtt.send)
+        if mqtt.pack_s is not None:
+            weight = packed(station, lengths, mqtt.pack_s, readings=readings, tls=tls, embedded=embedded)
+        else:
+            weight = traffic.mqtt(station, tls=tls, embedded=embedded, readings=readings)
+        if mqtt.pack_s is None and (windows := windows_a_day(lengths)):
             weight += traffic.mqtt_averages(station, examples, windows, tls=tls, embedded=embedded)
         sinks.append(SinkPlan("mqtt", mqtt.url, weight, "messages"))
     if influx is not None and any(send.kind != "event" for send in influx.send):

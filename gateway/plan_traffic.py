@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import math
 import random
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from drivers.base import Quantity
 from gateway.config import Sensor, Station
 from gateway.influx import Lines
 from gateway.model import Average, Reading, Record, Stamp, Value
+from gateway.mqtt import STATUS_S
 from gateway.mqtt_messages import StatusMessage, average_json, encode, reading_json
+from gateway.mqtt_pack import PACKED_STATUS_S
 
 DAY_S = 86400.0
 PUBACK_BYTES = 5
@@ -31,7 +34,6 @@ PUBACK_BYTES = 5
 PACKET_BYTES = 52
 SEGMENT_BYTES = 1400
 TLS_BYTES = 22
-STATUS_EVERY_S = 60.0
 HEADS = {1: 251 + 252, 2: 375 + 252, 3: 375 + 252}
 """Bytes of request and answer head by version: the request as our sink sends it, InfluxDB 1.6.7's answer."""
 
@@ -39,8 +41,10 @@ TYPICAL = {
     "ph": 7.4, "orp": 210.0, "turbidity": 38.0, "conductivity": 480.0, "dissolved_oxygen": 9.2, "level": 1.2,
     "water_temperature": 11.0, "air_temperature": 14.0, "pm1": 9.0, "pm2_5": 17.0, "pm4": 21.0, "pm10": 26.0,
     "humidity": 55.0, "pressure": 840.0, "voltage": 12.9, "charge": 80.0,
+    "n0_3": 400.0, "n0_5": 200.0, "n1_0": 100.0, "n2_5": 60.0, "n4_0": 40.0, "n5_0": 5.0, "n10": 2.0,
 }  # fmt: skip
 """Values to encode; one that is not named here is 10."""
+_DUST = re.compile(r"pm\d|n\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,11 @@ class Traffic:
         return (self.payload + self.carriage) * 30 / 1e6
 
 
-def samples(station: Station, sensor: Sensor, count: int) -> list[Record]:
+def samples(station: Station, sensor: Sensor, count: int, dust_spread: float = 0.0) -> list[Record]:
     """Readings of one sensor as they will be: its quantities, a wandering value, as many digits as it has.
 
-    An instrument on a bus gives 32-bit floats, which are written with all their digits.
+    An instrument on a bus gives 32-bit floats, which are written with all their digits. `dust_spread`: by how
+    much of its value a dust sensor's next one differs, for what depends on it.
     """
     chance = random.Random(sensor.id)
     model = sensor.model
@@ -74,8 +79,10 @@ def samples(station: Station, sensor: Sensor, count: int) -> list[Record]:
     for number in range(count):
         values = {}
         for q in station.quantities[sensor.id]:
-            wander[q.name] = 0.9 * wander.get(q.name, 0.0) + chance.gauss(0.0, 2.0 * 10**-q.digits)
-            raw = _as_sent(TYPICAL.get(q.name, 10.0) + wander[q.name], q, sensor.bus is not None)
+            usual = TYPICAL.get(q.name, 10.0)
+            spread = max(2.0 * 10**-q.digits, dust_spread * usual if _DUST.match(q.name) else 0.0)
+            wander[q.name] = 0.9 * wander.get(q.name, 0.0) + chance.gauss(0.0, spread)
+            raw = _as_sent(usual + wander[q.name], q, sensor.bus is not None)
             values[q.name] = Value(raw, raw, q.unit, 1 if q.name in sensor.expect else 2)
         at = Stamp(
             at_ms + int(number * sensor.every_s * 1000) + chance.randrange(40),
@@ -114,15 +121,22 @@ def mqtt(station: Station, *, tls: bool, embedded: bool = False, readings: bool 
         (DAY_S / sensor.every_s, publish_bytes(topic(station, sensor), payload(station, sensor)))
         for sensor in (station.sensors if readings else ())
     ]
-    status = publish_bytes(f"suuaba/1/{station.id}/status", encode(example_status(station)))
-    batches = DAY_S / STATUS_EVERY_S
-    if readings:
-        batches += 24.0 * len(moments(station, station.journal.commit_s))
-    count = sum(a_day for a_day, _ in messages) + DAY_S / STATUS_EVERY_S
-    said = sum(a_day * (size + PUBACK_BYTES) for a_day, size in messages) + DAY_S / STATUS_EVERY_S * (
-        status + PUBACK_BYTES
+    batches = 24.0 * len(moments(station, station.journal.commit_s)) if readings else 0.0
+    said = sum(a_day * (size + PUBACK_BYTES) for a_day, size in messages)
+    own = Traffic(
+        sum(a_day for a_day, _ in messages), said, 0.0 if embedded else carriage(said, batches, tls)
     )
-    return Traffic(count, said, 0.0 if embedded else _carriage(said, batches, tls))
+    return own + status(station, tls=tls, embedded=embedded)
+
+
+def status(station: Station, *, tls: bool, embedded: bool = False) -> Traffic:
+    """What the status message weighs by MQTT."""
+    own = station.mqtt
+    every_s = STATUS_S if own is None else own.status_s or (PACKED_STATUS_S if own.pack_s else STATUS_S)
+    a_day = DAY_S / every_s
+    size = publish_bytes(f"suuaba/1/{station.id}/status", encode(example_status(station)))
+    said = a_day * (size + PUBACK_BYTES)
+    return Traffic(a_day, said, 0.0 if embedded else carriage(said, a_day, tls))
 
 
 def mqtt_averages(
@@ -138,7 +152,7 @@ def mqtt_averages(
         if isinstance(r.body, Average)
     )
     return Traffic(
-        windows_a_day * len(examples), said, 0.0 if embedded else _carriage(said, windows_a_day, tls)
+        windows_a_day * len(examples), said, 0.0 if embedded else carriage(said, windows_a_day, tls)
     )
 
 
@@ -196,7 +210,7 @@ def influxdb(station: Station, *, version: int, tls: bool) -> Traffic:
         said += bodies[kind] + HEADS[version]
     said *= 24.0
     batches = 24.0 * len(together)
-    return Traffic(batches, said, _carriage(said, batches, tls))
+    return Traffic(batches, said, carriage(said, batches, tls))
 
 
 def influxdb_averages(
@@ -204,7 +218,7 @@ def influxdb_averages(
 ) -> Traffic:
     """What averages weigh as compressed lines: one request for each window."""
     said = windows_a_day * (len(gzip.compress(Lines(station.id).join(examples), 1)) + HEADS[version])
-    return Traffic(windows_a_day, said, _carriage(said, windows_a_day, tls))
+    return Traffic(windows_a_day, said, carriage(said, windows_a_day, tls))
 
 
 def _take(kind: Sequence[str], examples: Mapping[str, list[Record]], number: int) -> Iterable[Record]:
@@ -214,6 +228,14 @@ def _take(kind: Sequence[str], examples: Mapping[str, list[Record]], number: int
         yield examples[sensor][(number + seen[sensor]) % 8]
 
 
-def _carriage(said: float, batches: float, tls: bool) -> float:
+def pings(a_day: float, *, tls: bool, embedded: bool = False) -> Traffic:
+    """What keeps a silent connection alive: PINGREQ, PINGRESP, and one packet that acknowledges."""
+    return Traffic(
+        0.0, 4.0 * a_day, 0.0 if embedded else a_day * (3 * PACKET_BYTES + (2 * TLS_BYTES if tls else 0))
+    )
+
+
+def carriage(said: float, batches: float, tls: bool) -> float:
+    """What TLS and TCP/IP add to so many bytes, in so many batches."""
     packets = max(batches, said / SEGMENT_BYTES) + 2 * batches
     return packets * PACKET_BYTES + (2 * TLS_BYTES * batches if tls else 0.0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.grafana_live import GrafanaLive, Journal
     from gateway.homeassistant import Discovery
     from gateway.influx import Door
+    from gateway.mqtt_pack import Packer
 
 METERED_KEEPALIVE_S = 300
 """Where bytes are paid for: a ping every 30 s would be 14 MB in 30 days. The last will comes later then."""
@@ -55,7 +56,9 @@ async def make(
             broker = EmbeddedBroker(embedded_port)
             await broker.start()
             url = broker.url
-        sinks["mqtt"] = _mqtt(wanted.id, wanted.mqtt, url, stamp, health, standing, _discovery(wanted))
+        sinks["mqtt"] = _mqtt(
+            wanted.id, wanted.mqtt, url, stamp, health, standing, _discovery(wanted), _packer(wanted)
+        )
     if wanted.influxdb is not None:
         sinks["influxdb"] = _influxdb(wanted.id, wanted.influxdb)
     return sinks, broker
@@ -69,9 +72,12 @@ def _mqtt(
     health: Callable[[], Mapping[str, Any]],
     standing: Callable[[], Iterable[Record]],
     discovery: Discovery | None,
+    packer: Packer | None,
 ) -> Sink:
-    from gateway.mqtt import KEEPALIVE_S, MqttSink
+    from gateway.mqtt import KEEPALIVE_S, STATUS_S, MqttSink
+    from gateway.mqtt_pack import PACKED_KEEPALIVE_S, PACKED_STATUS_S
 
+    keepalive_s = METERED_KEEPALIVE_S if mqtt.budget else KEEPALIVE_S
     return MqttSink(
         station,
         url,
@@ -84,10 +90,22 @@ def _mqtt(
         averages_s=[send.length_s for send in mqtt.send],
         health=health,
         standing=standing,
-        keepalive_s=METERED_KEEPALIVE_S if mqtt.budget else KEEPALIVE_S,
+        keepalive_s=PACKED_KEEPALIVE_S if mqtt.pack_s else keepalive_s,
+        status_s=mqtt.status_s or (PACKED_STATUS_S if mqtt.pack_s else STATUS_S),
+        packer=packer,
         discovery=discovery,
         version=4 if mqtt.url == "embedded" else None,  # amqtt falls silent when it is asked for MQTT 5
     )
+
+
+def _packer(wanted: config.Station) -> Packer | None:
+    """How messages are packed, where they are."""
+    if wanted.mqtt is None or wanted.mqtt.pack_s is None:
+        return None
+    from gateway.mqtt_pack import Packer
+
+    digits = {(sensor, q.name): q.digits for sensor, found in wanted.quantities.items() for q in found}
+    return Packer(wanted.mqtt.pack_s, digits)
 
 
 def _discovery(wanted: config.Station) -> Discovery | None:

@@ -103,6 +103,8 @@ def _sink_health(follower: Follower) -> dict[str, Any]:
         health["sent"] = progress.sent
     if progress.history:
         health["history"] = progress.history
+    if follower.gathering.wait_s:
+        health["every_s"] = follower.gathering.wait_s
     if budget is not None:
         health |= {"sends": budget.level.name.lower(), "left_bytes": round(budget.left_bytes)}
     if progress.down_since_ms is not None:

@@ -104,9 +104,9 @@ class Ages:
 
 
 def reference(
-    folder: Path, mqtt_url: str, influx_url: str, send: Sequence[str]
+    folder: Path, mqtt_url: str, influx_url: str, send: Sequence[str], mqtt: str = ""
 ) -> tuple[EmulatedStation, config.Station]:
-    """The reference station: its instruments, and its configuration."""
+    """The reference station: its instruments, and its configuration. `mqtt`: more lines of that section."""
     outside = EmulatedStation(folder / "ports", story="calm")
     toml = outside.station_toml(
         data=folder / "data",
@@ -116,7 +116,7 @@ def reference(
     )
     for sensor, every in EVERY.items():
         toml = re.sub(rf'(id = "{sensor}"\n(?:.*\n)*?every = )"[^"]*"', rf'\1"{every}"', toml, count=1)
-    toml = re.sub(r"send = \[.*\]", f"send = {json.dumps(list(send))}", toml, count=1)
+    toml = re.sub(r"send = \[.*\]", f"send = {json.dumps(list(send))}\n{mqtt}", toml, count=1)
     file = folder / "station.toml"
     file.write_text(toml, encoding="utf-8")
     return outside, config.load(file, environment={})
@@ -140,7 +140,11 @@ async def _measure(outside: EmulatedStation, wanted: config.Station, minutes: fl
     def clock(source: Any, **named: Any) -> Clock:
         return Clock(source, **named, machine=VirtualMachine())
 
-    with patch.object(station, "make_sinks", make_held), patch.object(station, "Clock", clock):
+    with (
+        patch.object(station, "make_sinks", make_held),
+        patch.object(station, "Clock", clock),
+        patch("paho.mqtt.client.time_func", loop.time),  # so that it pings as in real time
+    ):
         here = station.Station(wanted)
         _note(here.journal, ages, loop.time)
         await outside.start()

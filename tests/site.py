@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -83,7 +84,12 @@ class Keeper:
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
         with self._changed:
-            self.got.append((message.topic, json.loads(message.payload)))
+            if message.topic.endswith("/packed"):  # as anybody would read it
+                root = message.topic.removesuffix("packed")
+                for line in lzma.decompress(message.payload).splitlines():
+                    self.got += [(root + below, said) for below, said in json.loads(line).items()]
+            else:
+                self.got.append((message.topic, json.loads(message.payload)))
             self._changed.notify_all()
 
 

@@ -13,6 +13,13 @@ from tests.services import InfluxDB, Mosquitto
 SEND = ["reading", "average:1 min", "event"]
 
 
+def test_the_plan_of_packed_messages_holds_within_a_fifth(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    outside, wanted = reference(tmp_path, mosquitto.url, "", SEND[1:], 'pack = "10 min"')
+    (sink,), found = plan(wanted).sinks, measure(outside, wanted, 22)
+    assert found.line["mqtt"] == pytest.approx(sink.traffic.payload + sink.traffic.carriage, rel=0.2)
+    assert found.line["mqtt"] < 500_000  # bytes a day: the goal, without TLS
+
+
 def test_the_plan_holds_within_a_fifth(tmp_path: Path, mosquitto: Mosquitto, own_influxdb: InfluxDB) -> None:
     outside, wanted = reference(tmp_path, mosquitto.url, own_influxdb.url, SEND)
     promised, found = plan(wanted), measure(outside, wanted, 17)

@@ -148,8 +148,8 @@ class Killer:
         raise AssertionError(f"not delivered in ten lives: {cursors}, {records[-1].seq}")
 
 
-def killed(folder: Path, kills: int, seed: int) -> Sum:
-    """So many kills on real servers in this folder, and what came out."""
+def killed(folder: Path, kills: int, seed: int, mqtt: str = "") -> Sum:
+    """So many kills on real servers in this folder, and what came out. `mqtt`: more lines of that section."""
     mosquitto = folder / "mosquitto"
     with (
         running(Mosquitto(mosquitto, settings=KEEPING.format(folder=mosquitto))) as broker,
@@ -160,6 +160,7 @@ def killed(folder: Path, kills: int, seed: int) -> Sum:
         quick = quick.replace('every = "1 s"', 'every = "400 ms"')
         usual = "gross = [0, 14]\nusual = [6, 9]\nspike = [0.5, 1.0]\n"
         assert usual in quick
+        quick = quick.replace("[mqtt]\n", f"[mqtt]\n{mqtt}\n")
         place.file.write_text(quick.replace(usual, QUALITY))
         place.program = "tests.crash.quick"
         keeper = Keeper(broker.port)
