@@ -55,6 +55,20 @@ class Technician:
             time.sleep(0.1)
         return state
 
+    def check(self, sensor: str, *nominals: float, into: Callable[[float | None], None]) -> dict[str, Any]:
+        """Bottles alone, nothing adjusted: from here on fouling and drift of the next visit grow."""
+        self.begin(sensor, *nominals)
+        self.step("skip")
+        state = self.step("skip")
+        while state["step"] == "check":
+            into(state["standard"])
+            self.stable()
+            state = self.step("take", temperature_degc=25.0)
+        assert state["step"] == "decide", state
+        self.step("take", adjust=False)
+        into(None)
+        return self.says("calibrate_finish", session=self.session)
+
     def visit(
         self, sensor: str, *nominals: float, into: Callable[[float | None], None], clean: Callable[[], None]
     ) -> dict[str, Any]:
@@ -137,16 +151,8 @@ def test_a_visit_to_an_ezo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         technician = begin(place)
         with pytest.raises(ControlError, match="there is no sensor"):
             technician.begin("ph9", 7.0)
-        technician.begin("ph2", 7.0)
-        technician.step("skip")
-        technician.step("skip")
-        bottle(7.0)
-        technician.stable()
-        technician.step("take", temperature_degc=25.0)
-        technician.step("take", adjust=False)
-        first = technician.says("calibrate_finish", session=technician.session)
+        first = technician.check("ph2", 7.0, into=bottle)
         assert first["entry"]["verdict"] == "checked", first
-        bottle(None)
 
         # weeks in a few seconds: the electrode drifts by 0.3 and fouls by 0.2
         def age(offset: float) -> None:
@@ -233,7 +239,6 @@ def test_a_visit_to_a_y532(tmp_path: Path) -> None:
     with site(tmp_path, None, None, story="calm") as place:
         y532 = place.outside.instruments["ph1"]
         assert isinstance(y532, Y532)
-        y532.wear.acid, y532.wear.offset = 0.94, 0.12
 
         def bottle(ph: float | None) -> None:
             def put() -> None:
@@ -241,20 +246,56 @@ def test_a_visit_to_a_y532(tmp_path: Path) -> None:
 
             place.ports.call(put)
 
+        def age(acid: float, offset: float) -> None:
+            def wear() -> None:
+                y532.wear.acid, y532.wear.offset = acid, offset
+
+            place.ports.call(wear)
+
         technician = begin(place)
         with pytest.raises(ControlError, match="it does not know a standard of 7: it takes 4"):
             technician.begin("ph1", 4.0, 7.0, 9.18)
-        entry = technician.visit("ph1", 4.0, 6.86, 9.18, into=bottle, clean=lambda: None)["entry"]
+        first = technician.check("ph1", 4.0, 6.86, 9.18, into=bottle)["entry"]
+        assert first["verdict"] == "checked", first
+        time.sleep(2)
+        age(0.94, 0.32)
+        time.sleep(5)
+        done = technician.visit(
+            "ph1", 4.0, 6.86, 9.18, into=bottle, clean=lambda: age(0.94, 0.12)
+        )  # 0.2 of it is dirt
+        entry = done["entry"]
         time.sleep(3)
         place.stop()
         records, _ = place.journal()
+        page = report_of(place)
     assert entry["verdict"] == "passed", entry
     assert entry["serial"], "it says who it is"
     assert [p["says"]["verdict"] for p in entry["points"]] == ["more points are needed"] * 2 + ["in force"]
     assert entry["points"][-1]["left"] == pytest.approx(9.18, abs=0.01)
     assert entry["slope_percent"] == pytest.approx(97, abs=1)
-    truth = [r.values["ph"].raw for r in readings(records, "ph1")]
-    ended = [r.at.utc_ms > entry["ended_ms"] for r in readings(records, "ph1")]
-    assert truth[-1] - truth[0] == pytest.approx(-0.12, abs=0.05), "the next readings are others"
-    assert ended[-1]
-    assert all(v.value == v.raw for r in readings(records, "ph1") for v in r.values.values())
+    assert entry["fouling"] == pytest.approx(-0.2, abs=0.05)
+    assert [e["verdict"] for e in events(records, "calibrated")] == ["checked", "passed"]
+
+    # history is corrected as a new version, and raw is as it was
+    [version] = [Version(**v) for v in done["versions"]]
+    assert (version.kind, version.quantity) == ("drift", "ph")
+    assert (version.from_ms, version.to_ms) == (first["ended_ms"], entry["began_ms"])
+    all_of_it = readings(records, "ph1")
+    before = [r for r in all_of_it if version.from_ms <= r.at.utc_ms < entry["began_ms"]]
+    assert len(before) >= 3
+    changes = [corrected(r, "ph", [version])[0] - r.values["ph"].raw for r in before]
+    assert changes == sorted(changes, reverse=True), "it grows with the time"
+    assert changes[-1] < -0.15
+    assert all(v.value == v.raw for r in all_of_it for v in r.values.values())
+    after = [r for r in all_of_it if r.at.utc_ms > entry["ended_ms"]]
+    assert after
+    assert {r.calibration for r in after} == {entry["number"]}
+    assert all(corrected(r, "ph", [version])[0] == r.values["ph"].value for r in after)
+
+    # the report shows it: both entries, the bottles, the version, and what it changed
+    assert page.count("LOT-9.18") == page.count("LOT-6.86") == 2, "at both visits"
+    assert re.search(r"Aibek.*passed.*9\.18: 9\.\d+ → 9\.1\d", page)
+    assert re.search(
+        rf"ph1 pH: Correction {version.number}, fouling and drift spread over time, holds from", page
+    )
+    assert re.search(r"pH: \d+ values corrected; monthly mean \d\.\d+ → \d\.\d+", page)
