@@ -138,8 +138,14 @@ class Disk:
         if store.set_aside is not None:
             said.append(("journal_unreadable", {"kept_as": str(store.set_aside)}))
         ahead = tail.generation > settled + 1  # SQLite once had more than it has now
-        if ahead and store.set_aside is None and seqs and seqs[0] > settled_seq + 1:
-            said.append(_loss(settled_seq + 1, seqs[0] - 1, "blocks are missing"))
+        why = "blocks are missing" if store.set_aside is None else "the journal could not be read"
+        if ahead and seqs and seqs[0] > settled_seq + 1:
+            said.append(_loss(settled_seq + 1, seqs[0] - 1, why))
+        elif (
+            ahead and memory.closed and not seqs and memory.reserved > next_seq
+        ):  # all numbers that were given out
+            said.append(_loss(next_seq, memory.reserved - 1, why))
+            next_seq = memory.reserved
         if self._unknown:
             numbers = {
                 "from_seq": self._unknown[0],
