@@ -104,6 +104,10 @@ def _events(end_ms: int) -> Iterator[Event]:
         detail = {"sensor": sensor, "why": why, "slots": round((begin - end) * DAY_MS / 2000)}
         span = {"from_ms": end_ms - round(begin * DAY_MS), "to_ms": end_ms - round(end * DAY_MS)}
         yield event(end, "gap", **detail, **span)
+    for sensor, missed in (("ph1", {}), ("turb1", {"dead": 43200, "no_answer": 4})):
+        sums = {"expected": 302_400, "taken": 302_400 - sum(missed.values()), "flagged": 12, "missed": missed}
+        hour = {"from_ms": end_ms - 2 * HOUR_MS, "to_ms": end_ms - HOUR_MS}
+        yield event(1 / 24, "ledger", sensor=sensor, **hour, **sums, withheld={"mqtt": 357})
     yield event(OFF[1], "started", version="0.1.0")
     yield event(CALIBRATED + 0.02, "maintenance", sensor="ph1", on=True, by="Aibek", why="calibration")
     yield event(CALIBRATED, "calibrated", sensor="ph1", quantity="ph", by="Aibek", verdict="passed", number=3)

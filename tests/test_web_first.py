@@ -142,3 +142,19 @@ def test_a_crowd_finds_a_bounded_house_and_no_bus_waits(place: StationWithPage) 
 def slots(client: Client) -> dict[str, int]:
     rows = [row["counters"] for row in client.get("/api/instruments").json["instruments"]]
     return {key: sum(row[key] for row in rows) for key in ("expected", "taken")}
+
+
+def test_the_first_load_is_small(place: StationWithPage) -> None:
+    """Over the wire: the page and all that it links, and then the charts' library."""
+    client = place.client()
+    small = {"Accept_Encoding": "gzip"}
+    page = client.get("/", **small)
+    assert page.headers["Content-Encoding"] == "gzip"
+    links = re.findall(r'(?:href|src)="(/static/[^"]+)"', client.get("/").body.decode())
+    assert any("views/now.js" in link for link in links)
+    first_load = len(page.body) + sum(len(client.get(link, **small).body) for link in links)
+    assert first_load < 75_000
+    charts = sum(
+        len(client.get(f"/static/vendor/{n}", **small).body) for n in ("uPlot.iife.min.js", "uPlot.min.css")
+    )
+    assert first_load + charts < 150_000
