@@ -30,6 +30,8 @@ class Unit:
     double: int = 0
     """Two whole answers came to one question."""
     sample: bytes = b""
+    cut: int = 0
+    """Of the garbled ones those that began well and broke off."""
 
 
 def diagnose(port: str, seen: Evidence, units: Mapping[int, Unit], *, found: bool) -> list[Problem]:
@@ -42,11 +44,10 @@ def _problems(port: str, seen: Evidence, units: Mapping[int, Unit], *, found: bo
         yield Problem(code="echo", port=port, seen=f"{seen.echoed} of {seen.asked} questions came back")
     shared = [n for n, unit in units.items() if unit.double or (unit.garbled >= LEAST and not unit.good)]
     everywhere = seen.rubbish >= RUBBISH_SHARE * seen.asked and len(seen.rubbish_lines) >= 3
-    if not everywhere:
-        for number in shared:
-            yield Problem(
-                code="two on one address", port=port, about=str(number), seen=units[number].sample.hex(" ")
-            )
+    for number in () if everywhere else shared:
+        unit = units[number]
+        code = "breaks off" if not unit.double and unit.cut == unit.garbled else "two on one address"
+        yield Problem(code=code, port=port, about=str(number), seen=unit.sample.hex(" "))
     for number, unit in units.items():
         if number not in shared and 0 < unit.good < unit.asked:
             text = f"{unit.good} of {unit.asked} answers"

@@ -18,9 +18,10 @@ from drivers import catalogue
 from drivers.base import PortLost
 from drivers.link import Line
 from gateway import scan_sdi12
-from gateway.scan_diagnose import LEAST, TRIES, Unit, diagnose
+from gateway.scan_diagnose import LEAST, Unit, diagnose
 from gateway.scan_listen import Heard, another_master, recognise
-from gateway.scan_probe import Kind, Match, best, factory, hellos, lines, match, questions
+from gateway.scan_name import AGAIN_S, name, note
+from gateway.scan_probe import Kind, factory, hellos, lines, questions
 from gateway.scan_result import Doing, Found, PortReport, Problem, Progress
 from gateway.scan_wire import Came, Wire
 
@@ -31,13 +32,13 @@ NEAR = (*range(1, 33), 40, 50, 60, 100, 247)
 LIKELY = (*range(1, 11), 20, 40)
 """Addresses tried at every setting where nothing has answered yet."""
 UNLIKELY = tuple(n for n in range(1, 248) if n not in LIKELY)
-NEAR_S, FAR_S, AGAIN_S = 0.3, 0.15, 0.5
-PATIENT_S = 1.0
-"""How long one waits for a unit that is known to be there: a slow one is not a bad line."""
+NEAR_S, FAR_S = 0.3, 0.15
 AGAIN = 6
-LINGER_S = 0.05
 OVERHEAD_S = 0.01
 """What a question takes beside its wait, for the estimate of the time left."""
+
+ANSWERED = {"unknown", "refuses", "late", "stranger"}
+"""Problems of somebody who is there."""
 
 Told = Callable[["PortScan"], object]
 
@@ -68,6 +69,8 @@ class PortScan:
         self._at_s = 0.0
         self._at: tuple[Line, set[int]] | None = None
         """The settings at which Modbus units answered, and their addresses."""
+        self._instead: dict[int, tuple[int, bytes]] = {}
+        """By unit: who was asked, and what, when it spoke."""
         self._step_s, self._behind_s = LISTEN_S, self._factory_s() + self._everywhere_s()
         """What is left of this step, and the steps behind it, if nothing more answers."""
 
@@ -217,8 +220,7 @@ class PortScan:
                 if came.answer is not None:
                     break
                 seen.asked += 1
-                seen.garbled += came.is_garbled
-                seen.sample = came.raw[:16] or seen.sample
+                note(seen, self.wire, unit, pdu, came)
         return came.answer is not None
 
     async def _asked(self, unit: int, pdu: bytes, wait_s: float) -> Came:
@@ -227,6 +229,7 @@ class PortScan:
             self._here(unit)
         if came.late is not None and 1 <= came.late <= 247:
             self._here(came.late)
+            self._instead.setdefault(came.late, (unit, pdu))
         return came
 
     def _here(self, unit: int) -> None:
@@ -290,59 +293,25 @@ class PortScan:
         """Find out which model answers at an address, and whether it always answers."""
         line = self.wire.link.line
         self._say("name", str(unit), line)
-        answers: dict[bytes, bytes | None] = {}
-        matches: list[Match] = []
-        near = sorted(self._kinds, key=lambda kind: (kind.line != line, kind.profile.address != unit))
-        for kind in near:
-            for pdu in dict.fromkeys((*(pdu for pdu, _ in kind.identify), *kind.plan)):
-                if pdu not in answers:
-                    answers[pdu] = await self._surely(unit, pdu)
-                if answers[pdu] is None and pdu in kind.plan:
-                    break
-            fits = match(kind, answers, line, unit)
-            if fits is not None:
-                matches.append(fits)
-                if fits.sure:
-                    break
-        first, others = best(matches)
-        good = [pdu for pdu, answer in answers.items() if answer is not None]
-        await self._closer(unit, good[0] if good else self._hellos[-1])
+        named = await name(
+            self.wire, self._asked, self._kinds, unit, self._hellos[-1], self._instead.get(unit)
+        )
+        if named.unit is not None:
+            self.units[unit] = named.unit
+        if named.problem is not None:
+            self.report.problems.append(named.problem)
+        first = named.first
         if first is None:
-            if self.units[unit].good:
-                self.report.problems.append(Problem(code="unknown", port=self.port, about=str(unit)))
             return
         self._add(
             Found(
                 port=self.port, baudrate=line.baudrate, format=line.format, framing=self.wire.link.framing,
                 echo=self._echoes(), model=first.kind.model,
                 title=f"{first.kind.profile.maker} {first.kind.profile.title}",
-                medium=first.kind.profile.medium, address=unit, shares_bus=True, sure=not others,
-                others=others, identity=first.identity, values=first.values, after_s=self._since_s(),
+                medium=first.kind.profile.medium, address=unit, shares_bus=True, sure=not named.others,
+                others=named.others, identity=first.identity, values=first.values, after_s=self._since_s(),
             )
         )  # fmt: skip
-
-    async def _surely(self, unit: int, pdu: bytes) -> bytes | None:
-        """A unit's answer to one request; asked again where it came garbled, or not at all once."""
-        for _ in range(3):
-            came = await self._asked(unit, pdu, AGAIN_S)
-            if came.answer is not None:
-                return None if came.refused else came.answer
-            if not came.raw and self.wire.evidence.stray + self.wire.evidence.rubbish == 0:
-                return None
-        return None
-
-    async def _closer(self, unit: int, pdu: bytes) -> None:
-        seen = self.units[unit] = Unit()
-        for _ in range(TRIES):
-            came = await self.wire.ask(unit, pdu, PATIENT_S, linger_s=LINGER_S)
-            seen.asked += 1
-            if came.answer is None:
-                seen.garbled += came.is_garbled
-                seen.sample = came.raw[:16] or seen.sample
-            else:
-                seen.good += 1
-                rest = came.raw[len(came.answer) + 4 :]
-                seen.double += len(rest) >= LEAST and rest[:1] == bytes((unit,)) and came.raw[:1] == rest[:1]
 
     def _found(self, known: Heard, line: Line) -> None:
         if known.model == "modem":
@@ -371,8 +340,8 @@ class PortScan:
     def _finish(self) -> None:
         self.report.asked = self.wire.evidence.asked
         self.report.seconds = round(self._since_s(), 1)
-        is_found = bool(self.report.instruments) or self.report.state == "modem"
         known = {problem.code for problem in self.report.problems}
+        is_found = bool(self.report.instruments or known & ANSWERED) or self.report.state == "modem"
         if not known & {"modem", "master", "closed", "lost"} and self.wire.evidence.asked:
             self.report.problems += diagnose(self.port, self.wire.evidence, self.units, found=is_found)
         if self.report.instruments:

@@ -28,7 +28,23 @@ TEXTS: dict[str, dict[str, Words]] = {
         ),
         "two on one address": (
             "answers of address {about} come garbled: {seen}",
-            "two probes have address {about}: connect one alone, and give it another address",
+            "two probes on address {about}? Connect one alone. Still so: 120 ohm at the ends, supply, cable",
+        ),
+        "breaks off": (
+            "answers of address {about} begin well and break off: {seen}",
+            "supply strong enough while it speaks, at the probe? A loose wire? Try another adapter",
+        ),
+        "late": (
+            "address {about} answers only after {seen}",
+            "a slow serial server or radio bridge between? It cannot be read so: make that faster",
+        ),
+        "stranger": (
+            "address {about} is asked, and {seen} answers",
+            "a second master, a gateway that renumbers, or a broken instrument: connect this one alone",
+        ),
+        "refuses": (
+            "address {about} answers, and refuses everything",
+            "busy, or in another mode (calibration, start-up)? Switch its supply off and on, then scan again",
         ),
         "echo": (
             "this adapter hears itself ({seen})",
@@ -74,7 +90,23 @@ TEXTS: dict[str, dict[str, Words]] = {
         ),
         "two on one address": (
             "ответы адреса {about} приходят искажёнными: {seen}",
-            "у двух датчиков адрес {about}: подключите один и дайте ему другой адрес",
+            "адрес {about} у двух датчиков? Подключите один. Всё равно: 120 Ом на концах, питание, кабель",
+        ),
+        "breaks off": (
+            "ответы адреса {about} хорошо начинаются и обрываются: {seen}",
+            "хватает ли датчику питания, когда он говорит? Плохой контакт? Попробуйте другой адаптер",
+        ),
+        "late": (
+            "адрес {about} отвечает только через {seen}",
+            "между ними медленный сервер портов или радиомост? Так его не прочесть: ускорьте связь",
+        ),
+        "stranger": (
+            "спрашивают адрес {about}, а отвечает {seen}",
+            "второй ведущий, шлюз с другими номерами или неисправный прибор: подключите его одного",
+        ),
+        "refuses": (
+            "адрес {about} отвечает и во всём отказывает",
+            "занят или в другом режиме (калибровка, запуск)? Выключите и включите питание и повторите поиск",
         ),
         "echo": (
             "адаптер слышит сам себя ({seen})",
@@ -123,7 +155,23 @@ TEXTS: dict[str, dict[str, Words]] = {
         ),
         "two on one address": (
             "{about} дарегинин жооптору бузулуп келет: {seen}",
-            "эки датчиктин дареги {about}: бирин гана туташтырып, ага башка дарек бериңиз",
+            "эки датчик {about} дарегиндеби? Бирин гана туташтырыңыз. Дагы эле: 120 Ом, ток, кабель",
+        ),
+        "breaks off": (
+            "{about} дарегинин жооптору жакшы башталып, үзүлөт: {seen}",
+            "датчик сүйлөгөндө ага ток жетеби? Начар байланган зым жокпу? Башка адаптер сынаңыз",
+        ),
+        "late": (
+            "{about} дареги {seen} өткөндө гана жооп берет",
+            "арада жай порт сервери же радио көпүрө барбы? Мындай окулбайт: тездетиңиз же жакындатыңыз",
+        ),
+        "stranger": (
+            "{about} дареги суралат, {seen} жооп берет",
+            "экинчи башкаруучу, номерлерди өзгөрткөн шлюз же бузук аспап: аны жалгыз туташтырыңыз",
+        ),
+        "refuses": (
+            "{about} дареги жооп берет, бирок баарынан баш тартат",
+            "бош эмес же башка абалда (калибрлөө, ишке кирүү)? Тогун өчүрүп күйгүзүп, кайра издеңиз",
         ),
         "echo": (
             "адаптер өзүн өзү угат ({seen})",

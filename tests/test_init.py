@@ -101,7 +101,7 @@ def test_doubts_stand_as_comments() -> None:
     modem = PortReport(port="/dev/m", state="modem", problems=[Problem(code="modem", port="/dev/m")])
     text = compose(Report(ports=[port, modem]), Answers("s", "s"), listen="127.0.0.1:8085")
     assert "# or dfrobot-sen0710" in text
-    assert "two probes have address 3" in text
+    assert "two probes on address 3" in text
     assert "no driver knows it" in text
     assert '# modem = "/dev/m"' in text
     written = tomllib.loads(text)

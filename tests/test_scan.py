@@ -14,7 +14,7 @@ import pytest
 from drivers import sps30
 from drivers.emulators.atlas import Atlas
 from drivers.emulators.base import Answer, Emulator
-from drivers.emulators.faults import Faults, parse
+from drivers.emulators.faults import KINDS, Faults, parse
 from drivers.emulators.instruments import make
 from drivers.emulators.modbus_models import MODELS, unit_for
 from drivers.emulators.modem import ModemEmulator
@@ -85,6 +85,10 @@ def planted() -> dict[str, PtyPort]:
         "quiet ezo": port("quiet ezo", _quiet_ezo()),
     }
     ports["no bias"].wire.faults.plant("floating", "no bias", times=None)
+    for kind in KINDS:
+        name, when = f"fault-{kind}", "@25+300" if kind == "unplug" else ""
+        target = name if kind == "unplug" else "ph"
+        ports[name] = port(name, probe(), faults=f"{kind}:{target}{when}")
     for model, line in LINES.items():
         address = {"aqualabo-ntu": 40, "aqualabo-pheht": 20}.get(model, 1)
         ports[model] = port(model, make(model, address, WORLD, model), line=line)
@@ -135,7 +139,10 @@ async def _scan(names: dict[str, str]) -> Report:
                 await asyncio.sleep(0.3)
 
         talking = asyncio.create_task(another())
-        report = await scan([*names, wire.port], Wish(quick=True, kinds=kinds()))
+        every, wish = [*names, wire.port], Wish(quick=True, kinds=kinds())
+        halves = await asyncio.gather(scan(every[::2], wish), scan(every[1::2], wish))
+        report = Report(ports=[p for half in halves for p in half.ports])
+        report.complete = all(half.complete for half in halves)
         talking.cancel()
         assert wire.overheard() == b""  # nothing is said where another master speaks
         return report
@@ -147,6 +154,23 @@ FAULTS = ("nothing", "swapped", "garbage", "no bias", "echo", "sometimes", "mode
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_named(scanned: dict[str, PortReport], fault: str) -> None:
     assert [problem.code for problem in scanned[fault].problems] == [fault]
+
+
+NAMED = {
+    "dead": ["nothing"], "silence": ["nothing"], "truncated": ["breaks off"],
+    "garbled": ["two on one address"], "dribble": [], "noise": ["no bias"], "stray": ["no bias"],
+    "wrong-unit": ["stranger"], "late": ["late"], "exception": ["refuses"], "echo": ["echo"],
+    "swapped": ["swapped"], "floating": ["no bias"], "unplug": ["lost"],
+}  # fmt: skip
+"""What the scan says of each fault that the emulators can plant; of dribbling bytes nothing: they count."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_fault_of_the_emulators_is_named(scanned: dict[str, PortReport], kind: str) -> None:
+    found = scanned[f"fault-{kind}"]
+    assert [problem.code for problem in found.problems] == NAMED[kind]
+    if kind != "unplug":  # it may have been named before
+        assert bool(found.instruments) == (kind in ("dribble", "noise", "stray", "echo", "floating"))
 
 
 def test_two_probes_on_one_address_are_named(scanned: dict[str, PortReport]) -> None:
