@@ -44,7 +44,7 @@ sbom: bundle  ## dist/suuaba.cdx.json, a list of what is in it, CycloneDX, by cy
 	@dist/sbom/bin/cyclonedx-py requirements dist/stick/requirements.txt --output-file dist/suuaba.cdx.json
 	@echo dist/suuaba.cdx.json
 
-test-deploy: setup-deploy  ## install.sh on a Debian of its own: debootstrap, systemd, no network (root; 3 to 6 min)
+test-deploy: setup-deploy  ## install.sh on Debian 12 and 13 of its own: debootstrap, systemd, no network (root; 10 min)
 	@$(BIN)/python -m pytest -m deploy $(ARGS)
 
 test-image: setup-deploy  ## the container image, by buildah (root)

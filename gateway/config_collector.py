@@ -50,7 +50,7 @@ class Mqtt(Part):
     password: Secret | None = None
     ca: words.File | None = None
     certificate: words.File | None = None
-    key: words.File | None = None
+    key: words.KeyFile | None = None
     session_s: Annotated[float, words.within("1 min", "365 d")] = Field(7 * 86400.0, alias="session")
     window: Annotated[int, Field(ge=1, le=65535)] = 10_000
 

@@ -227,7 +227,7 @@ class Mqtt(Part):
     """
     certificate: words.File | None = None
     """With mutual TLS: the station's own, and its key."""
-    key: words.File | None = None
+    key: words.KeyFile | None = None
     send: _Sends = _BOTH
     budget: Annotated[Rate | None, BeforeValidator(words.data_budget)] = None
     discovery: Literal["homeassistant"] | None = None

@@ -25,6 +25,7 @@ from pydantic import BeforeValidator, SecretStr, ValidationInfo
 
 from gateway.config_station import Rate as Rate
 
+FILE_HEAD = 4096
 SECRET_LIMIT = 4096
 """Bytes a secret may have: a token has 90, a URL with everything in it a few hundred."""
 
@@ -271,7 +272,23 @@ def read_file(given: Any, info: ValidationInfo) -> str:
 
 
 File = Annotated[str, BeforeValidator(read_file)]
-"""A certificate, an authority, a private key: a file that a library reads by its name."""
+"""A certificate, an authority: a file that a library reads by its name."""
+
+
+def read_key(given: Any, info: ValidationInfo) -> str:
+    """The same for a private key. One that waits for a passphrase is refused: nobody is there to type it."""
+    file = read_file(given, info)
+    with open(file, "rb") as stream:
+        encrypted = b"ENCRYPTED" in stream.read(FILE_HEAD)  # RFC 7468, 11, and the older form of RFC 1421
+    if encrypted:
+        plain = f"openssl pkey -in {shown(given)} -out …"
+        raise ValueError(
+            f"{shown(given)} wants a passphrase, and nobody is there to type it; take it off: {plain}"
+        )
+    return file
+
+
+KeyFile = Annotated[str, BeforeValidator(read_key)]
 
 
 def _candidates(where: str, place: Place) -> list[Path]:

@@ -156,6 +156,14 @@ def test_its_units_are_accepted_and_shut_in(machine: Machine, unit: str) -> None
 
 
 @rights
+def test_udev_understands_its_rules(machine: Machine) -> None:
+    if machine.try_("udevadm verify --help").returncode == 0:  # since systemd 254: Debian 13
+        machine.run("udevadm verify --resolve-names=never /etc/udev/rules.d/70-suuaba.rules")
+    else:
+        assert "bookworm" in (machine.root / "etc/os-release").read_text()
+
+
+@rights
 def test_with_a_station_toml_it_lives_and_its_secret_reaches_it(machine: Machine) -> None:
     (machine.root / "etc/suuaba/station.toml").write_text(STATION)
     secret = machine.root / "etc/suuaba/secrets/web.password"

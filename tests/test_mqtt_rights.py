@@ -14,7 +14,8 @@ from typing import Any
 import paho.mqtt.publish as publish
 import pytest
 
-from gateway.errors import Unreachable
+from gateway import config, config_collector
+from gateway.errors import ConfigError, Unreachable
 from gateway.homeassistant import Discovery
 from gateway.model import Reading, Record, Stamp, Value
 from gateway.mqtt import MqttSink
@@ -253,6 +254,27 @@ def test_a_collector_with_a_certificate_collects_and_shows_no_secret(
     finally:
         process.end()
         influx.stop()
+
+
+def test_a_key_that_wants_a_passphrase_is_told_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    """Else OpenSSL asks for it at whatever terminal there is."""
+    new = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    for name, more in (("plain.key", []), ("closed.key", ["-aes256", "-pass", "pass:word"])):
+        subprocess.run([*new, *more, "-out", str(tmp_path / name)], check=True, capture_output=True)
+    (tmp_path / "a.crt").write_text("")
+    head = '[station]\nid = "a"\n[[sensor]]\nid = "s"\nport = "/dev/a"\nmodel = "plantower"\n'
+    for name in ("plain.key", "closed.key"):
+        text = f'[mqtt]\nurl = "mqtts://h"\ncertificate = "a.crt"\nkey = "{name}"\n'
+        (tmp_path / "station.toml").write_text(head + text)
+        (tmp_path / "collector.toml").write_text(
+            text + '[influxdb]\nurl = "http://h"\nversion = 1\ndatabase = "d"\n'
+        )
+        for load, file in ((config.load, "station.toml"), (config_collector.load, "collector.toml")):
+            if name == "plain.key":
+                assert load(tmp_path / file).mqtt
+                continue
+            with pytest.raises(ConfigError, match=r"key: .*wants a passphrase.*openssl pkey"):
+                load(tmp_path / file)
 
 
 def test_the_script_overwrites_nothing_and_refuses_nonsense(tmp_path: Path) -> None:
