@@ -124,3 +124,15 @@ def test_every_secret_that_a_service_reads_is_made_for_it(tmp_path: Path) -> Non
             assert os.geteuid() != 0 or file.stat().st_uid == user, f"{name} may not read {path}"
             read += 1
     assert read >= 15
+
+
+def test_grafana_finds_what_its_provisioning_names() -> None:
+    grafana = services()["grafana"]
+    provisioning = TOP / "deploy/grafana/provisioning"
+    texts = {file: file.read_text() for file in provisioning.glob("*/*.yaml")}
+    named = {name for text in texts.values() for name in re.findall(r"\$\{?([A-Z][A-Z_]+)", text)}
+    assert named <= set(grafana["environment"]), "a variable that nobody sets"
+    places = dict(volume.split(":")[1::-1] for volume in grafana["volumes"])
+    [provider] = yaml.safe_load(texts[provisioning / "dashboards/suuaba.yaml"])["providers"]
+    assert len(list((TOP / places[provider["options"]["path"]]).glob("*.json"))) >= 8
+    assert (TOP / places["/etc/grafana/provisioning"]).resolve() == provisioning
