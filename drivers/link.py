@@ -395,6 +395,6 @@ class Link:
             finally:
                 timer.cancel()
                 self._waiter = None
-        else:
-            self._readable()  # a deadline that is over still takes what is already there
+        if self._received == before:
+            self._readable()  # a deadline that is over still takes what is there: we may be late to look
         return self._received != before or self._lost is not None

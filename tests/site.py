@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.emulators.port import PortThread
+from drivers.emulators.record import Said
 from drivers.emulators.station import EmulatedStation
 from gateway.clock import Clock
 from gateway.journal import Journal
@@ -153,6 +154,35 @@ class Site:
             if said.asked and not said.spoiled
             for quantity, value in said.values.items()
         )
+
+
+def unsaid(said: Iterable[Said], records: Sequence[Record], every_s: Mapping[str, float]) -> list[Said]:
+    """Answers with numbers that are not in the journal, and it does not say what became of their slot either.
+    One that came after its deadline is in a slot that is said to be missed, or that the next try has taken.
+    """
+    left = journaled(list(records))
+    taken, missed = set[tuple[str, int]](), dict[str, list[tuple[int, int]]]()
+    for record in records:
+        body = record.body
+        if isinstance(body, Reading):
+            taken.add((body.sensor, int(body.at.mono_ms / 1000 // every_s[body.sensor])))
+        elif isinstance(body, Event) and body.what == "missed":
+            span = body.detail["from_mono_ms"], body.detail["to_mono_ms"]
+            missed.setdefault(body.detail["sensor"], []).append(span)
+    suspended_s = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    found: list[Said] = []
+    for one in said:
+        if not one.asked or one.spoiled:
+            continue
+        here = Counter((one.name, quantity, value) for quantity, value in one.values.items())
+        if here <= left:
+            left -= here
+            continue
+        at_s = one.at_s + suspended_s
+        told = any(begin <= at_s * 1000 < end for begin, end in missed.get(one.name, ()))
+        if not told and (one.name, int(at_s // every_s[one.name])) not in taken:
+            found.append(one)
+    return found
 
 
 def _kind(topic: str) -> str:

@@ -102,6 +102,19 @@ def test_a_deadline_that_is_over_still_gives_what_is_there() -> None:
     on_a_pty(conversation)
 
 
+def test_an_answer_that_came_while_we_had_no_time_is_taken() -> None:
+    """Who is not run until the deadline is over may be told of that, and of the bytes only behind it."""
+
+    async def conversation(link: Link, wire: Pty) -> None:
+        await link.send(b"?")
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(link._fd)  # nobody tells of bytes
+        loop.call_later(0.1, wire.say, b"7.12")
+        assert await link.receive(4, 0.2) == b"7.12"
+
+    on_a_pty(conversation)
+
+
 @pytest.mark.parametrize(("begun", "spent_s"), [(b"", 1.0), (b"1", 3.0)])
 def test_a_frame_that_has_begun_gets_time_for_its_rest(begun: bytes, spent_s: float) -> None:
     async def conversation(link: Link, wire: Pty) -> None:

@@ -22,7 +22,7 @@ from gateway.model import Reading, Record
 from tests.crash.again import again
 from tests.crash.compared import Tally
 from tests.services import InfluxDB, Mosquitto, running, until
-from tests.site import KEEPING, Keeper, Site, events, journaled, site, stored
+from tests.site import KEEPING, Keeper, Site, events, journaled, site, stored, unsaid
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,9 @@ def killed(folder: Path, kills: int, seed: int, mqtt: str = "") -> Sum:
         readings = {r.seq: r.body for r in records if isinstance(r.body, Reading)}
         keeper.wait("every reading by MQTT", lambda got: set(keeper.seqs()) >= set(readings), 60)
         found = Sum(kills=kills)
-        reconcile_instruments(found, place.outside.record.snapshot(), list(readings.values()), killer)
+        heard = place.outside.record.snapshot()
+        every_s = {sensor.id: sensor.every_s for sensor in config.load(place.file).sensors}
+        reconcile_instruments(found, heard, list(readings.values()), killer, unsaid(heard, records, every_s))
         reconcile_mqtt(found, keeper.got, readings)
         kept, points = journaled(records), stored(influxdb)
         found.lost_influxdb = (kept - points).total()
@@ -189,8 +191,12 @@ def killed(folder: Path, kills: int, seed: int, mqtt: str = "") -> Sum:
     return found
 
 
-def reconcile_instruments(found: Sum, said: list[Said], kept: list[Reading], killer: Killer) -> None:
-    """Each number was answered once; what is missing are the last answers before a kill."""
+def reconcile_instruments(
+    found: Sum, said: list[Said], kept: list[Reading], killer: Killer, unsaid: list[Said] | None = None
+) -> None:
+    """Each number was answered once; what is missing are the last answers before a kill. `unsaid` are those
+    of which the journal says nothing (tests.site.unsaid); None: all.
+    """
     ends_s = killer.ends_s
     answers = [
         (one, (one.name, name, value))
@@ -226,7 +232,7 @@ def reconcile_instruments(found: Sum, said: list[Said], kept: list[Reading], kil
         life_number = bisect_left(ends_s, one.at_s)
         found.missing += 1
         if one.at_s < last_taken.get((one.name, life_number), 0.0) or life_number == len(ends_s):
-            found.out_of_order += 1
+            found.out_of_order += unsaid is None or one in unsaid
         else:
             late_s = ends_s[life_number] - one.at_s - killer.commits_s[life_number]
             found.late_s = max(found.late_s, late_s)
