@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +13,12 @@ import pytest
 from drivers.emulators.station import EmulatedStation
 from drivers.link import Line, Link
 from gateway import capture as capture_module
-from gateway import config
 from gateway.capture_frames import Frames, meaning
 from gateway.errors import ControlError
 from gateway.model import Event
-from gateway.station import Station, live
+from gateway.station import Station
 from tests.services import until
+from tests.stations import run
 
 LINE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (?P<bus>\S+) (?P<way>[<>=]) "
@@ -101,29 +100,6 @@ def crc(data: bytes) -> int:
 @pytest.fixture
 def outside(tmp_path: Path) -> EmulatedStation:
     return EmulatedStation(tmp_path / "ports")
-
-
-def run(outside: EmulatedStation, tmp_path: Path, what: Any) -> Any:
-    """A station on emulated instruments, in this process, while `what` does something with it."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-
-    async def go() -> Any:
-        station = Station(config.load(tmp_path / "station.toml"), embedded_port=port, say=lambda _: None)
-        running = asyncio.create_task(live(station))
-        try:
-            async with asyncio.timeout(50):
-                bus = station.buses[0]
-                await asyncio.to_thread(until, "some readings", lambda: bus.sensors[0].taken > 1, 40)
-                return await what(station)
-        finally:
-            station.stop()
-            await running
-
-    (tmp_path / "station.toml").write_text(outside.station_toml(data=tmp_path / "data"), encoding="utf-8")
-    with outside.in_thread():
-        return asyncio.run(go())
 
 
 def test_a_capture_has_every_frame_of_its_bus_and_ends_by_itself(

@@ -36,7 +36,7 @@ def test_from_a_blank_folder_to_live_values(
     with outside.in_thread():
         network = [port.path for port in outside.ports.values() if "://" in port.path]
         words = [word for path in network for word in ("--port", path)]
-        assert cli.main(["scan", "--ports-from", str(tmp_path / "ports"), *words, "--quick", "--json"]) == 0
+        assert cli.main(["scan", "--ports-from", str(tmp_path / "ports"), *words, "--json"]) == 0
         scanned.write_text(capsys.readouterr().out, encoding="utf-8")
         begin = ["init", "--from", str(scanned), "--output", str(file)]
         assert cli.main([*begin, "--id", "test-1", "--name", "Test", "--language", "ky"]) == 0

@@ -166,23 +166,6 @@ def test_the_stations_own_bus_lets_go_and_goes_on(place: StationWithPage, techni
     assert place.client().get("/healthz").status == 200
 
 
-def test_stopped_it_keeps_what_it_found_and_whoever_leaves_ends_nothing(
-    place: StationWithPage, technician: Client, free: PtyPort
-) -> None:
-    assert technician.post("/api/scan", {"ports": [free.path]}).status == 200
-    for kind, now in events(place.client()):
-        if kind == "scan" and now["instruments"]:
-            break  # and this listener has gone
-    now = technician.get("/api/scan").json
-    assert now["under_way"]
-    assert now["left_s"] > 20  # all 247 addresses are still ahead
-    assert now["done_s"] > 1
-    assert technician.post("/api/scan/stop").status == 200
-    found = wait_for_the_end(place, technician)
-    assert (found["complete"], found["instruments"], found["error"]) == (False, 1, "")
-    assert found["seconds"] < 60
-
-
 def test_findings_are_told_in_the_language_that_is_asked_for(
     place: StationWithPage, technician: Client
 ) -> None:
