@@ -35,7 +35,7 @@ from gateway.journal_chain import fingerprint, public_pem
 from gateway.journal_store import Block
 from gateway.version import VERSION
 
-LAYOUT = 2
+LAYOUT = 3
 TABLES = ("readings", "averages", "events", "calibrations", "gaps", "configuration")
 _GAPS = ("missed", "gap", "ledger", "loss", "power_cut", "chain_begun", "journal_unreadable")
 _CALIBRATIONS = ("calibrated", "correction", "calibration_due", "slope_low", "sensor_changed", "visit")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from html import escape
 from importlib import resources
+from typing import Any
 
 from gateway.ledger_sums import Account
 from gateway.report_facts import (
@@ -24,23 +25,30 @@ from gateway.report_facts import (
     short,
     table,
 )
-from gateway.report_plots import Chart, hours, svg, there
+from gateway.report_figures import plots
 from gateway.report_series import STEP_MS
 from gateway.report_story import ROWS_AT_MOST
 from gateway.report_words import Words
 
 SUPPLY = ("voltage", "current", "charge", "power")
-HOUR_MS = 3_600_000
+REASONS = 3
+"""That the sentence has room for; how many more there are is said."""
 
 
 def page(facts: Facts, w: Words) -> str:
     """The whole report."""
     month = w.month(facts.year, facts.month)
     title = w.say("title", month=month)
+    told = {
+        "alarms": _alarms(facts, w), "calibrations": _calibrations(facts, w), "gaps": _gaps(facts, w),
+        "battery": _battery(facts, w), "visits": _visits(facts, w), "station_events": _log(facts, w),
+    }  # fmt: skip
+    none = ", ".join(w.inside(w.say(name)) for name, part in told.items() if not part)
     parts = [
         _head(facts, w, title, month), _capture(facts, w), _limits(facts, w), _numbers(facts, w),
-        _plots(facts, w), _alarms(facts, w), _calibrations(facts, w), _gaps(facts, w), _battery(facts, w),
-        _visits(facts, w), _log(facts, w), _evidence(facts, w),
+        plots(facts, w), *told.values(),
+        section(w, "nothing", f"<p>{escape(none[:1].upper() + none[1:])}.</p>") if none else "",
+        _evidence(facts, w),
     ]  # fmt: skip
     return (
         f'<!DOCTYPE html>\n<html lang="{w.language}">\n<head>\n<meta charset="utf-8">\n'
@@ -48,27 +56,29 @@ def page(facts: Facts, w: Words) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\">\n"
         f"<title>{escape(title)} · {escape(facts.site.name)}</title>\n<style>{_style()}</style>\n</head>\n"
-        f"<body>\n{''.join(parts)}</body>\n</html>\n"
+        f"<body>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
     )
 
 
 def sentence(facts: Facts, w: Words) -> str:
     """The month in one sentence, as plain text."""
     said = []
-    for key, given in facts.verdict.reasons[:3]:
+    for key, given in facts.verdict.reasons[:REASONS]:
         about = dict(given)
         if "share" in about:
             about["percent"] = w.percent(about["share"])
         if (one := about.pop("judged", None)) is not None:
             digits = facts.digits_of(one.series)
             about |= {
-                "quantity": w.quantity(one.series.quantity),
+                "quantity": w.inside(w.quantity(one.series.quantity)),
                 "side": w.say(one.side),
-                "time": w.lasting(one.beyond_ms),
+                "time": w.spelled(one.beyond_ms),
                 "worst": w.with_unit(one.worst, one.series.unit, digits),
                 "limit": w.with_unit(one.bound, one.series.unit, fitting(one.bound)),
             }
         said.append(w.say(key, **about))
+    if (left := len(facts.verdict.reasons) - REASONS) > 0:
+        said.append(w.say("more", n=left))
     month = w.month(facts.year, facts.month)
     return w.say(f"s_{facts.verdict.word}", station=facts.site.name, month=month, reason="; ".join(said))
 
@@ -85,7 +95,7 @@ def _head(facts: Facts, w: Words, title: str, month: str) -> str:
     if facts.now_ms < facts.sums.span.to_ms:
         until = f"<p>{w.text('until', when=w.when(facts.sums.last_ms))}</p>"
     return (
-        f"<header><h1>{escape(title)}</h1><p class=where>{where}</p></header>\n"
+        f"<header><h1>{escape(title).replace('-', '&#8209;')}</h1><p class=where>{where}</p></header>\n"
         f'<section class="verdict {word}"><b>{w.text(word)}</b>'
         f"<p>{escape(sentence(facts, w))}</p></section>\n"
         f"{until}<p class=quiet>{w.text('note')}</p>\n"
@@ -137,14 +147,13 @@ def _limits(facts: Facts, w: Words) -> str:
             )
         unit = escape(w.unit(series.unit))
         over = "NowCast" if limit.nowcast else escape(w.lasting(limit.over_s * 1000))
-        rows.append((
-            f"{code(limit.id)}<br>{code(series.sensor)}, {escape(w.quantity(series.quantity))}",
-            f"{escape(' / '.join(bounds))} {unit}", over,
-            exceeded, worst, sure,
-        ))  # fmt: skip
+        name = f"{escape(w.quantity(series.quantity))} <small>{code(series.sensor)}</small>"
+        bound = f"<span class=whole>{escape(' / '.join(bounds))} {unit}</span>"
+        rows.append((f"{name}<br><small>{code(limit.id)}</small>", bound, over, exceeded, worst, sure))
     heads = ("rule", "limit", "window", "exceeded", "worst", "certainty")
     below = "".join(
-        f'<p class=quiet>{w.text("source")}: <span lang="en">{escape(given.title)}. {escape(given.source)}, '
+        f'<p class=quiet>{w.text("source")} ({w.text("in_original")}): <span lang="en">'
+        f"{escape(given.title)}. {escape(given.source)}, "
         f"{escape(given.date)}. {escape(' '.join(given.about.split()))}</span></p>"
         for given in facts.sets
     )
@@ -162,63 +171,21 @@ def _numbers(facts: Facts, w: Words) -> str:
         unit = w.unit(series.unit)
         mean = w.number(series.mean(0, series.steps), digits)
         low, high = (w.number(f(x), digits) for f, x in ((min, series.low), (max, series.high)))
-        name = f"{code(series.sensor)} {escape(w.quantity(series.quantity))}"
-        name += escape(f", {unit}" if unit else "")
+        name = escape(w.quantity(series.quantity) + (f", {unit}" if unit else ""))
+        name += f" <small>{code(series.sensor)}</small>"
         rows.append((name, low, f"<b>{mean}</b>", high, w.count(used), doubts))
     heads = ("quantity", "least", "mean", "most", "values", "doubtful")
     note = f"<p class=quiet>{w.text('left_out')}</p>" if rows else ""
     return section(w, "summary", table(w, heads, rows, right=(1, 2, 3, 4, 5)) + note)
 
 
-def _plots(facts: Facts, w: Words) -> str:
-    if not there():
-        return section(w, "plots", f"<p>{w.text('no_plots')}</p>")
-    from_ms, to_ms = facts.sums.span.from_ms, facts.sums.span.to_ms
-    days = [(ms - from_ms) / HOUR_MS for ms in facts.midnights[:-1]]
-    figures = []
-    for number, series in enumerate(ordered(facts.sums)):
-        if not any(series.used) and not any(series.doubted):
-            continue
-        alarms = [
-            ((max(a.raised_ms, from_ms) - from_ms) / HOUR_MS,
-             (min(a.cleared_ms or min(to_ms, facts.now_ms), to_ms) - from_ms) / HOUR_MS)
-            for a in facts.story.alarms if (a.sensor, a.quantity) in (
-                (series.sensor, series.quantity), (series.sensor, ""))
-        ]  # fmt: skip
-        calibrated = [
-            (c["ended_ms"] - from_ms) / HOUR_MS
-            for c in facts.story.calibrations
-            if c.get("sensor") == series.sensor and c.get("quantity") == series.quantity
-            and type(c.get("ended_ms")) is int and from_ms <= c["ended_ms"] < to_ms
-        ]  # fmt: skip
-        limits = [
-            (bound, one.limit.certain)
-            for one in facts.judged if one.series is series
-            for bound in (one.limit.above, one.limit.below) if bound is not None
-        ]  # fmt: skip
-        chart = Chart(
-            series, days, w.unit(series.unit), str(w.form["decimal"]), limits, alarms, calibrated,
-            series.corrected > 0,
-        )  # fmt: skip
-        means = [y for y in hours(series) if y == y] or [float("nan")]
-        name, digits = w.quantity(series.quantity), facts.digits_of(series)
-        ends = {"low": w.number(min(means), digits), "high": w.number(max(means), digits)}
-        alt = w.text("plot_alt", sensor=series.sensor, quantity=name, **ends)
-        drawn = svg(chart, f"c{number}").replace("<svg", f'<svg role="img" aria-label="{alt}"', 1)
-        unit = w.unit(series.unit)
-        caption = f"{code(series.sensor)} {escape(name)}{escape(f', {unit}' if unit else '')}"
-        figures.append(f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>\n")
-    return section(w, "plots", f"<div class=charts>{''.join(figures)}</div>", about="plots_about")
-
-
 def _alarms(facts: Facts, w: Words) -> str:
     rows = []
     for a in facts.story.alarms[:ROWS_AT_MOST]:
-        worst = (
-            f"{w.with_unit(a.worst, a.unit)} ({w.number(a.limit, fitting(a.limit))})"
-            if a.worst is not None
-            else "—"
-        )
+        worst = "—"
+        if a.worst is not None:
+            limit = f"{w.inside(w.say('limit'))} {w.number(a.limit, fitting(a.limit))}"
+            worst = f"{w.with_unit(a.worst, a.unit)} ({limit})"
         priority = (
             w.text(f"p_{a.priority}") if a.priority in ("critical", "high", "low") else short(a.priority)
         )
@@ -228,11 +195,16 @@ def _alarms(facts: Facts, w: Words) -> str:
             else w.text("nobody")
         )
         over = w.when(a.cleared_ms) if a.cleared_ms else f"<b>{w.text('stands')}</b>"
-        about = escape(
-            ", ".join(part for part in (a.sensor, w.quantity(a.quantity) if a.quantity else "") if part)
+        about = (
+            f"{escape(w.quantity(a.quantity))} <small>{code(a.sensor)}</small>"
+            if a.quantity
+            else code(a.sensor)
         )
-        rows.append((f"{code(a.rule)}<br>{about}", priority, w.when(a.raised_ms), over, escape(worst), by))
+        rows.append((f"{about}<br><small>{code(a.rule)}</small>", priority, w.when(a.raised_ms), over,
+                     escape(worst), by))  # fmt: skip
     heads = ("rule", "priority", "raised", "cleared", "worst", "acknowledged")
+    if not rows:
+        return ""
     return section(w, "alarms", table(w, heads, rows) + more(w, len(facts.story.alarms)))
 
 
@@ -279,22 +251,32 @@ def _calibrations(facts: Facts, w: Words) -> str:
                 raw=w.number(raw, digits), value=w.with_unit(value, series.unit, digits),
             )  # fmt: skip
             effects.append(f"<li>{code(series.sensor)} {said}</li>")
+    if not rows and not effects:
+        return ""
     if effects:
         text += f"<h3>{w.text('corrections')}</h3><ul>{''.join(effects)}</ul>"
     return section(w, "calibrations", text)
 
 
 def _gaps(facts: Facts, w: Words) -> str:
+    together: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+    for gap in facts.story.gaps:  # what hit several instruments at once is one row
+        key = tuple(repr(gap.get(name)) for name in ("from_ms", "to_ms", "why", "slots"))
+        together.setdefault(key, []).append(gap)
+    if not together:
+        return ""
     rows = []
-    for gap in facts.story.gaps[:ROWS_AT_MOST]:
+    for gaps in list(together.values())[:ROWS_AT_MOST]:
+        gap = gaps[0]
         begin, end, slots = gap.get("from_ms"), gap.get("to_ms"), gap.get("slots")
         length = escape(w.lasting(end - begin)) if type(begin) is int and type(end) is int else "—"
         count = w.count(slots) if type(slots) is int else "—"
         why = escape(w.why(str(gap.get("why", "")))[:LONGEST])
-        rows.append((code(gap.get("sensor")), w.when(begin), w.when(end), length, count, why))
+        sensors = ", ".join(code(one.get("sensor")) for one in gaps[:10]) + (" …" if len(gaps) > 10 else "")
+        rows.append((sensors, w.when(begin), w.when(end), length, count, why))
     heads = ("sensor", "from", "to", "length", "slots", "reason")
-    text = table(w, heads, rows, right=(4,)) + more(w, len(facts.story.gaps))
-    return section(w, "gaps", text, about="gaps_about" if rows else "")
+    text = table(w, heads, rows, right=(4,)) + more(w, len(together))
+    return section(w, "gaps", text, about="gaps_about")
 
 
 def _battery(facts: Facts, w: Words) -> str:
@@ -308,10 +290,10 @@ def _battery(facts: Facts, w: Words) -> str:
         digits, when = facts.digits_of(series), w.when(facts.sums.span.from_ms + step * STEP_MS)
         lowest = f"{escape(w.with_unit(series.low[step], series.unit, digits))}<br><small>{when}</small>"
         mean = w.with_unit(series.mean(0, series.steps), series.unit, digits)
-        name = f"{code(series.sensor)} {escape(w.quantity(series.quantity))}"
+        name = f"{escape(w.quantity(series.quantity))} <small>{code(series.sensor)}</small>"
         rows.append((name, lowest, escape(mean), escape(w.with_unit(max(series.high), series.unit, digits))))
     if not rows:
-        return section(w, "battery", f"<p>{w.text('no_battery')}</p>")
+        return ""
     return section(w, "battery", table(w, ("quantity", "least", "mean", "most"), rows))
 
 
@@ -322,6 +304,8 @@ def _visits(facts: Facts, w: Words) -> str:
         for v in facts.story.visits[:ROWS_AT_MOST]
     ]  # fmt: skip
     heads = ("from", "to", "by", "why", "sensor")
+    if not rows:
+        return ""
     return section(w, "visits", table(w, heads, rows) + more(w, len(facts.story.visits)))
 
 
@@ -335,6 +319,8 @@ def _log(facts: Facts, w: Words) -> str:
             sensor=str(detail.get("sensor", ""))[:40], detail=plain,
         ) if what != "station" else escape(plain)  # fmt: skip
         rows.append((w.when(at_ms), said))
+    if not rows:
+        return ""
     return section(w, "station_events", table(w, ("when", "event"), rows) + more(w, len(facts.story.log)))
 
 

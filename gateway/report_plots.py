@@ -1,7 +1,7 @@
 """The charts of the monthly report: one SVG for each series, drawn by matplotlib, imported only here.
 
-Drawn for a phone's width (13 cm at 8 points), so that it can be read there and is only larger on A4. Nothing
-that somebody wrote stands in a chart: names are in the page around it.
+Drawn for half of A4 and for a phone's width, which are nearly the same (9 cm), so that its text can be read
+on both. Nothing that somebody wrote stands in a chart: names and the unit are in the page around it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 from gateway.report_series import STEP_MS, Series
 
 PER_HOUR = 6
-WIDTH_IN, HEIGHT_IN = 5.1, 1.95
+WIDTH_IN, HEIGHT_IN = 3.6, 1.65
+SHOWN_H = 4
+"""So wide at least is a stretch drawn, that it can be seen: a month has 744 hours."""
 _NAMED = re.compile(r'(\bid="|href="#|url\(#)')
 
 
@@ -26,7 +28,6 @@ class Chart:
     series: Series
     days: Sequence[float]
     """Where each local day begins."""
-    unit: str
     decimal: str
     limits: Sequence[tuple[float, bool]]
     """(value, confirmed)"""
@@ -53,6 +54,11 @@ def hours(series: Series, *, raw: bool = False) -> list[float]:
     return found
 
 
+def shown(counts: Sequence[int]) -> list[bool]:
+    """The hours in which there was one."""
+    return [sum(counts[begin : begin + PER_HOUR]) > 0 for begin in range(0, len(counts), PER_HOUR)]
+
+
 def runs(marked: Sequence[bool]) -> list[tuple[int, int]]:
     """Where it is true without a break: from, and up to without."""
     found, begin = [], -1
@@ -72,7 +78,7 @@ def svg(chart: Chart, name: str) -> str:
     from matplotlib.figure import Figure
 
     plain: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": name, "text.parse_math": False,
-                             "font.size": 8,
+                             "font.size": 8.5,
                              "axes.linewidth": 0.5, "path.simplify_threshold": 0.3}  # fmt: skip
     with mpl.rc_context(plain):
         figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
@@ -101,9 +107,8 @@ def _draw(axes: Any, chart: Chart) -> None:
         low.append(float("nan") if none else min(lows))
         high.append(float("nan") if none else max(highs))
     for counts, colour in ((series.doubted, "#8a8a8a"), (series.at_work, "#5aa9e6")):
-        marked = [sum(counts[i : i + PER_HOUR]) > 0 for i in range(0, series.steps, PER_HOUR)]
-        for begin, end in runs(marked):
-            axes.axvspan(begin, end, color=colour, alpha=0.35, linewidth=0)
+        for begin, end in runs(shown(counts)):
+            axes.axvspan(*_seen(begin, end), color=colour, alpha=0.45, linewidth=0)
     axes.fill_between(middle, low, high, color="#2b6cb0", alpha=0.22, linewidth=0)
     if chart.raw:
         axes.plot(middle, hours(series, raw=True), color="#b7791f", linewidth=0.8, linestyle=":")
@@ -123,7 +128,9 @@ def _draw(axes: Any, chart: Chart) -> None:
             axes.axhline(limit, color="#c53030", linewidth=0.9, linestyle="-" if certain else (0, (4, 3)))
             least, most = min(least, limit - 0.06 * span), max(most, limit + 0.06 * span)
     for raised, over in chart.alarms:
-        axes.axvspan(raised, max(over, raised + 2), ymin=0.95, ymax=1, color="#c53030", linewidth=0)
+        ends = _seen(raised, over)
+        axes.axvspan(*ends, color="#c53030", alpha=0.12, linewidth=0)
+        axes.axvspan(*ends, ymin=0.93, ymax=1, color="#c53030", linewidth=0)
     for at in chart.calibrations:
         axes.axvline(at, color="#2f855a", linewidth=1.1)
         axes.plot([at], [least + 0.02 * (most - least)], "^", color="#2f855a", markersize=4, clip_on=False)
@@ -133,12 +140,23 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.set_xticks([chart.days[i] for i in days], [str(i + 1) for i in days])
     axes.set_xticks(list(chart.days), minor=True)
     axes.yaxis.set_major_formatter(_decimal(chart.decimal))
-    if chart.unit:
-        axes.set_ylabel(chart.unit)
+    axes.yaxis.set_major_locator(_ticks())
     axes.grid(axis="y", color="#000000", alpha=0.12, linewidth=0.4)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(width=0.5, length=2.5)
+
+
+def _seen(begin: float, end: float) -> tuple[float, float]:
+    """The ends of a stretch, wide enough to be seen."""
+    short = max(0.0, SHOWN_H - (end - begin)) / 2
+    return begin - short, end + short
+
+
+def _ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=5)
 
 
 def _decimal(sign: str) -> Any:

@@ -82,6 +82,7 @@ class Words:
             return str(utc_ms)
         names = {"day": at.day, "dd": f"{at.day:02}", "mm": f"{at.month:02}", "year": at.year}
         date = str(self.form["date"]).format(**names, short=self.form["short"][at.month - 1])
+        date = date.replace(" ", _SPACE)
         return date if date_only else f"{date}{_SPACE}{at:%H:%M}"
 
     def lasting(self, ms: float) -> str:
@@ -90,6 +91,23 @@ class Words:
             return self.say("minutes", n=self.number(minutes, 0))
         key, many = ("hours", minutes / 60) if minutes < 72 * 60 else ("days", minutes / 1440)
         return self.say(key, n=self.number(many, 0 if many == int(many) else 1))
+
+    def spelled(self, ms: float) -> str:
+        """How long, for a sentence: 24 hours. The text has the form for one, then that for many."""
+        key, many = "long_minutes", round(ms / 60_000, 1)
+        if many >= 60 and (many >= 100 or many % 60 == 0):
+            key, many = "long_hours", round(many / 60, 1)
+            if many >= 72:
+                key, many = "long_days", round(many / 24, 1)
+        whole = many == int(many)
+        last, before = int(many) % 10, int(many) % 100 // 10
+        ones = {"en": many == 1, "ru": not whole or (last == 1 and before != 1)}.get(self.language, False)
+        forms = self.say(key, n=self.number(many, 0 if whole else 1)).split("|")
+        return forms[0 if ones else -1].replace(" ", _SPACE)
+
+    def inside(self, name: str) -> str:
+        """A name within a sentence: no capital, but for an abbreviation."""
+        return name[:1].lower() + name[1:] if name[1:2].islower() else name
 
     def month(self, year: int, month: int) -> str:
         return str(self.form["month"]).format(name=self.form["months"][month - 1], year=year)

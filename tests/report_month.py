@@ -6,7 +6,12 @@
 4.10.                               dust at 80: above every daily limit
 5.10. 06:00                         a spike of pH, told one reading later
 6.10. 09:00 to 09:40                a visit: maintenance, calibration, a drift correction of the days before
-31.10.                              nothing more
+Where more days are wanted, for pictures:
+
+12. to 14.10.                       rain: turbidity up to 46
+17.10. 03:00 to 09:00               much more: an alarm, acknowledged by Nurbek
+20.10. 06:00 to 21.10. 18:00        pH stands still and is doubtful
+24. to 27.10.                       winter smog
 """
 
 from __future__ import annotations
@@ -88,6 +93,7 @@ def stamp(utc_ms: int) -> Stamp:
 
 
 VISIT = (at(6, 9), at(6, 9) + 40 * 60_000)
+STORM, STILL = (at(17, 3), at(17, 9)), (at(20, 6), at(21, 18))
 DRIFT = Version(2, "ph1", "ph", "drift", at(1, 0), VISIT[0], points=((4.1, -0.1), (7.2, -0.2)), by="Aibek")
 ALARM = {"rule": "turbidity-high", "occurrence": 1, "sensor": "turb1", "quantity": "turbidity", "unit": "NTU",
          "value": 95.0, "limit": 50.0, "worst": 95.0, "priority": "high", "since_ms": at(3, 12)}  # fmt: skip
@@ -100,14 +106,29 @@ ENTRY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def bodies(**texts: str) -> list[Body]:
+def later(ms: int, ph: float, turb: float, dust: float) -> tuple[float, float, float]:
+    """What is measured behind the eighth day."""
+    noise = (ms // STEP_MS * 7919 % 1000) / 1000 - 0.5
+    ph, turb, dust = ph + 0.03 * noise, turb * (1 + 0.2 * noise), dust * (1 + 0.3 * noise)
+    if at(12, 0) <= ms < at(15, 0):
+        turb += 38 * math.sin(math.pi * (ms - at(12, 0)) / (3 * DAY_MS)) ** 2
+    if STORM[0] <= ms < STORM[1]:
+        turb += 55 + 50 * math.sin(math.pi * (ms - STORM[0]) / (STORM[1] - STORM[0]))
+    if STILL[0] <= ms < STILL[1]:
+        ph = 7.31
+    if at(24, 0) <= ms < at(28, 0):
+        dust += 45 * math.sin(math.pi * (ms - at(24, 0)) / (4 * DAY_MS))
+    return round(ph, 3), round(turb, 2), round(dust, 1)
+
+
+def bodies(days: int = DAYS, **texts: str) -> list[Body]:
     """What the journal is given, in its order. `texts`: other names, for those who attack with names."""
     by, why, rule = texts.get("by", "Aibek"), texts.get("why", "cleaning"), texts.get("rule", ALARM["rule"])
     found: list[Body] = [
         Event(stamp(BEGIN_MS), "started", {"version": "0.1.0", "left_out": []}),
         Event(stamp(BEGIN_MS), "configuration", {"sha256": "ab" * 32, "version": "0.1.0", "text": "x"}),
     ]
-    for step in range(DAYS * 144):
+    for step in range(days * 144):
         ms = BEGIN_MS + step * STEP_MS
         if at(2, 10) <= ms < at(2, 14):
             continue
@@ -119,6 +140,9 @@ def bodies(**texts: str) -> list[Body]:
             ph = 9.9
         turb = 95.0 if at(3, 12) <= ms < at(3, 13) else round(5 + 2 * math.cos(2 * math.pi * x), 2)
         dust = 80.0 if at(4, 0) <= ms < at(5, 0) else round(12 + 4 * math.sin(2 * math.pi * x), 1)
+        if ms >= at(DAYS + 1, 0):
+            ph, turb, dust = later(ms, ph, turb, dust)
+            why_ph = (3, "flat line") if STILL[0] <= ms < STILL[1] else why_ph
         masses = {q: Value(k * dust, k * dust, "ug/m3", 2) for q, k in DUST}
         number = 2 if ms > VISIT[1] else 0
         if ms == VISIT[0]:
@@ -131,6 +155,10 @@ def bodies(**texts: str) -> list[Body]:
         if ms % HOUR_MS == 0:
             volts = round(12.6 - 0.1 * x, 2)
             found.append(Reading("bat1", "x", "power", now, {"voltage": Value(volts, volts, "V", 1)}))
+        for storm, what in ((STORM[0], "raised"), (at(17, 4), "acknowledged"), (STORM[1], "cleared")):
+            if ms == storm:
+                said = {"what": what, "occurrence": 2, "worst": 110.0, "since_ms": STORM[0], "by": "Nurbek"}
+                found.append(Event(now, "alarm", ALARM | {"from": "pending"} | said))
         if ms == at(3, 12):
             found.append(Event(now, "alarm", ALARM | {"what": "raised", "from": "pending", "rule": rule}))
         elif ms == at(3, 12.5):
@@ -158,7 +186,9 @@ class MonthClock(Clock):
         return stamp(self.now_ms)
 
 
-def keep(folder: Path, *, language: str = "ru", name: str = "Kanysh-Kyia", **texts: str) -> Path:
+def keep(
+    folder: Path, *, language: str = "ru", name: str = "Kanysh-Kyia", days: int = DAYS, **texts: str
+) -> Path:
     """The journal in `folder`/data, and its station.toml, which is given back."""
 
     async def job() -> None:
@@ -167,7 +197,7 @@ def keep(folder: Path, *, language: str = "ru", name: str = "Kanysh-Kyia", **tex
         journal = Journal(folder / "data", clock, make_key=True, folds=[GapLedger(every_s)])
         await journal.open()
         spike = 0
-        for body in bodies(**texts):
+        for body in bodies(days, **texts):
             clock.now_ms = body.at.utc_ms
             record = journal.append([body])[0]
             if isinstance(body, Reading) and body.sensor == "ph1":
@@ -181,7 +211,7 @@ def keep(folder: Path, *, language: str = "ru", name: str = "Kanysh-Kyia", **tex
                 if body.at.utc_ms % (6 * HOUR_MS) == 0:
                     assert await journal._settle()
         for minutes in (5, 10, 80):
-            clock.now_ms = at(DAYS + 1, minutes / 60)
+            clock.now_ms = at(days + 1, minutes / 60)
             journal.tick()
         await journal.close()
 

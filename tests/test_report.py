@@ -135,23 +135,23 @@ def test_what_a_report_says(place: Path, tmp_path: Path) -> None:
     ]
     assert beyond == [3], "the fourth of October"
     whole = sum(len(values) >= 108 for values in days.values())
-    assert f"who-pm2_5-day dust1 , Fine dust PM2.5 > 15 µg/m³ 24{SPACE}h".replace(SPACE, " ") in text.replace(
+    assert f"Fine dust PM2.5 dust1 who-pm2_5-day > 15 µg/m³ 24{SPACE}h".replace(SPACE, " ") in text.replace(
         SPACE, " "
     )
     said = text.replace(SPACE, " ")
     assert f"24 h (1 of {whole}) 80 4 Oct 2026" in said
     assert "It was bad at Kanysh-Kyia in October 2026: " in said
-    assert "Fine dust PM2.5 was above the limit for 24 h, 80 µg/m³ at worst (limit 15 µg/m³)" in said
-    assert "turbidity-high turb1 , Turbidity > 50 NTU 10 min 60 min (6 of " in said
+    assert "fine dust PM2.5 was above the limit for 24 hours, 80 µg/m³ at worst (limit 15 µg/m³)" in said
+    assert "Turbidity turb1 turbidity-high > 50 NTU 10 min 60 min (6 of " in said
     # the alarm, who took it, and when
     assert (
-        "turbidity-high turb1, Turbidity high 3 Oct 2026 12:00 3 Oct 2026 14:00 95.00 NTU (50) "
+        "Turbidity turb1 turbidity-high high 3 Oct 2026 12:00 3 Oct 2026 14:00 95.00 NTU (limit 50) "
         "Aibek 3 Oct 2026 12:30" in said
     )
     # capture: 1152 slots, of which the 24 of the power cut are missing
     assert "ph1 97.9 % 1,128 1,152 power off 24" in said
     assert "bat1 97.9 % 188 192 power off 4" in said
-    assert "2 Oct 2026 10:00 2 Oct 2026 14:00 4 h 24 power off" in said
+    assert "ph1 , turb1 , dust1 2 Oct 2026 10:00 2 Oct 2026 14:00 4 h 24 power off" in said
     # the visit and what it changed
     assert (
         "Aibek passed 4.00: 4.10 → 4.01 lot LOT-4 "
@@ -163,7 +163,7 @@ def test_what_a_report_says(place: Path, tmp_path: Path) -> None:
     changed = sum(1 for ms, _, _ in ph if DRIFT.from_ms < ms < (DRIFT.to_ms or 0))
     assert f"pH: {changed} values corrected; monthly mean {raw:.2f} → {value:.2f}. The" in said
     # supply, program, evidence
-    assert "bat1 Voltage 11.80 V" in said
+    assert "Voltage bat1 11.80 V" in said
     assert "Program started, version 0.1.0" in said
     assert "Configuration changed, SHA-256 abababababab" in said
     assert re.search(r"Blocks \d+ to \d+ of the signed chain were checked: whole", said)
@@ -235,7 +235,7 @@ def test_bad_wishes_are_one_line(place: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_changed_journal_is_said(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.report_page.there", lambda: False)
+    monkeypatch.setattr("gateway.report_figures.there", lambda: False)
     from tests import chains
 
     copy = tmp_path / "data"
@@ -252,7 +252,7 @@ def test_a_changed_journal_is_said(place: Path, tmp_path: Path, monkeypatch: pyt
 def test_without_matplotlib_there_is_a_report(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.report_page.there", lambda: False)
+    monkeypatch.setattr("gateway.report_figures.there", lambda: False)
     page = report(place, tmp_path / "r.html", "--language", "en")
     assert "<svg" not in page
     assert "Charts are missing: matplotlib is not installed" in plain(page)
@@ -322,7 +322,7 @@ def test_numbers_are_written_as_people_do() -> None:
 def test_it_works_while_a_journal_is_written(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.report_page.there", lambda: False)
+    monkeypatch.setattr("gateway.report_figures.there", lambda: False)
     from gateway.journal import Journal
     from tests.report_month import MonthClock
 
@@ -344,4 +344,4 @@ def test_it_works_while_a_journal_is_written(
 
     text = plain(asyncio.run(job())).replace(SPACE, " ")
     assert "newest records are in no block yet: whole, but not proven" in text
-    assert "ph1 pH 2.00 " in text
+    assert "pH ph1 2.00 " in text
