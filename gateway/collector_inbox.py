@@ -28,12 +28,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from gateway.collector_paho import Paho
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +141,8 @@ class Inbox:
 
     def confirm(self, messages: Sequence[Message]) -> None:
         """Acknowledge, in their order. Those of an earlier connection come again; that does no harm."""
-        for message in messages:
-            if message.number and message.connection == self._connection:
-                self._client.ack(message.number, 1)
+        here = self._connection
+        self._client.ack_all(one.number for one in messages if one.number and one.connection == here)
 
     @property
     def busy(self) -> bool:
@@ -159,8 +160,9 @@ class Inbox:
 
     # ── inside: on paho's thread ────────────────────────────────────────────────────────────────
 
-    def _make(self, broker: Broker) -> Client:
-        client = Client(
+    def _make(self, broker: Broker) -> Paho:
+        client = Paho(
+            self._on_message,
             CallbackAPIVersion.VERSION2,
             client_id=f"suuaba-collect-{broker.name}",
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -177,7 +179,6 @@ class Inbox:
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         return client
 
     def _on_connect(
@@ -244,12 +245,10 @@ class Inbox:
             log.warning("mqtt: %s", why)
         self.connected, self.why = False, why
 
-    def _on_message(self, client: Client, _: Any, message: MQTTMessage) -> None:
-        number = message.mid if message.qos else 0
-        payload = bytes(message.payload)
+    def _on_message(self, topic: str, payload: bytes, number: int) -> None:
         if self._held:
-            self._held.pop((message.topic, payload), None)
-        self._waiting.append(Message(message.topic, payload, number, self._connection))
+            self._held.pop((topic, payload), None)
+        self._waiting.append(Message(topic, payload, number, self._connection))
         if self._asleep and self._loop is not None:
             self._asleep = False
             self._loop.call_soon_threadsafe(self._more.set)

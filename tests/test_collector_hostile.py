@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.collector import Collector
 from gateway.collector_account import BLOCK, REOPEN_MS, Account, Claim, missing
@@ -156,6 +160,40 @@ def test_what_the_broker_forgot_is_written_all_the_same(tmp_path: Path) -> None:
             inbox.confirm(taken)  # of another connection: nothing to acknowledge
             await inbox.close()
             assert sorted(json.loads(one.payload)["seq"] for one in taken) == list(range(1, 11))
+
+        asyncio.run(_within(job))
+
+
+def test_what_comes_is_what_was_sent_whatever_goes_with_it(tmp_path: Path) -> None:
+    """Our own reading of the wire against another client's writing."""
+    with_properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it so
+    with_properties.UserProperty = [("why", "x" * length) for length in (3, 300, 20_000)]
+    sent = [
+        (f"suuaba/1/s/reading/{i}", payload, qos, properties)
+        for i, (payload, qos, properties) in enumerate(
+            itertools.product(
+                (b"", b"{}", b"x" * 200, random.Random(5).randbytes(100_000)),
+                (0, 1),
+                (None, with_properties),
+            )
+        )
+    ]
+    with running(Mosquitto(tmp_path)) as broker:
+
+        async def job() -> None:
+            inbox = Inbox(Broker(broker.url, "n"))
+            inbox.open()
+            await _becomes(lambda: inbox.connected)
+            fleet = await asyncio.to_thread(Fleet, broker.port)
+            for topic, payload, qos, properties in sent:
+                fleet._client.publish(topic, payload, qos, properties=properties)
+            await _becomes(lambda: len(inbox._waiting) == len(sent))
+            taken = await inbox.take(100, 0.1)
+            inbox.confirm(taken)
+            fleet.close()
+            await inbox.close()
+            found = [(one.topic, one.payload, bool(one.number)) for one in taken]
+            assert sorted(found) == sorted((topic, payload, qos == 1) for topic, payload, qos, _ in sent)
 
         asyncio.run(_within(job))
 
