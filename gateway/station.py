@@ -179,7 +179,7 @@ class Station:
         async with asyncio.TaskGroup() as group:
 
             def start(part: str, run: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-                return group.create_task(supervise(part, run), name=part)
+                return group.create_task(supervise(part, run, self._defect), name=part)
 
             keeper = start("journal", self.journal.run)
             buses = [start(f"bus.{one.name}", one.run) for one in self.buses]
@@ -230,6 +230,9 @@ class Station:
             calibrations=self.calibrations,
             maintenance=self.maintenance,
         )
+
+    def _defect(self, part: str, error: str) -> None:
+        self.journal.append([Event(self.clock.stamp(), "defect", {"part": part, "error": error})])
 
     def _in_maintenance(self, sensor: str, on: bool) -> None:
         self.calibrations.live(sensor).maintenance = on

@@ -1,6 +1,7 @@
 """Every long-running part of the station runs under `supervise`; systemd is the last supervisor.
 
-A part that ends by a defect (any exception it did not expect) is restarted with its traceback in the log.
+A part that ends by a defect (any exception it did not expect) is restarted, with its traceback in the log and
+an event `defect` in the journal.
 Three defects in ten minutes end the process: something is wrong that a restart of one part does not mend.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from gateway.errors import JournalError
 
@@ -49,8 +52,11 @@ class Pulse:
         return [part for part, last_s in self._last_s.items() if now_s - last_s > self._within_s[part]]
 
 
-async def supervise(part: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run `run` until it returns; restart it after a defect.
+async def supervise(
+    part: str, run: Callable[[], Awaitable[None]], say: Callable[[str, str], object] | None = None
+) -> None:
+    """Run `run` until it returns; restart it after a defect. `say` is told of each: the part, and in one line
+    what and where.
 
     Raises Defects when it failed three times within ten minutes, and JournalError at once: nobody can mend
     the disk from here.
@@ -63,12 +69,24 @@ async def supervise(part: str, run: Callable[[], Awaitable[None]]) -> None:
             return
         except JournalError:
             raise
-        except Exception:
+        except Exception as e:
             defects.append(loop.time())
             log.exception("%s: defect; restarting this part", part)
+            if say is not None:
+                _said(say, part, e)
             if len(defects) == DEFECTS and defects[-1] - defects[0] < WITHIN_S:
                 raise Defects(f"{part}: {DEFECTS} defects within {WITHIN_S:g} s") from None
         await asyncio.sleep(RESTART_AFTER_S)
+
+
+def _said(say: Callable[[str, str], object], part: str, e: Exception) -> None:
+    """Tell of a defect. Its own words stay in the log: a secret may stand in them."""
+    frames = traceback.extract_tb(e.__traceback__)
+    where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    try:
+        say(part, f"{type(e).__name__}{where}")
+    except Exception:
+        log.exception("%s: the defect cannot be journaled", part)
 
 
 async def contained(

@@ -5,6 +5,7 @@ Virtual time.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from pathlib import Path
 
@@ -48,6 +49,38 @@ def test_three_defects_in_ten_minutes_end_the_process(pause_s: float, *, ends: b
     else:
         run(supervise("tick", part))
         assert starts == 6
+
+
+def test_a_defect_is_told_in_one_line_without_its_words() -> None:
+    told: list[tuple[str, str]] = []
+    starts = 0
+
+    async def part() -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise ValueError("Invalid header value b'Token s3cret'")
+
+    run(supervise("sink.influxdb", part, lambda name, error: told.append((name, error))))
+    assert [name for name, _ in told] == ["sink.influxdb"] * 2
+    assert all(re.fullmatch(r"ValueError, test_supervise\.py line \d+", error) for _, error in told)
+
+
+def test_a_defect_that_cannot_be_told_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    starts = 0
+
+    async def part() -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise ValueError("a defect")
+
+    def broken(name: str, error: str) -> None:
+        raise KeyError("a fold")
+
+    run(supervise("tick", part, broken))
+    assert starts == 3
+    assert caplog.text.count("the defect cannot be journaled") == 2
 
 
 def test_a_journal_that_fails_ends_the_process_at_once() -> None:
