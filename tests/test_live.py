@@ -58,7 +58,7 @@ def test_the_service_streams_what_it_reads_and_scans_a_free_port(tmp_path: Path)
 
     async def examined(data: Path) -> dict[str, Any]:
         async with asyncio.timeout(90):
-            [answer] = [answer async for answer in stream(data, "doctor")]
+            [answer] = [answer async for answer in stream(data, "doctor", language="ru")]
         return dict(answer["report"])
 
     async def scanned(data: Path) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def test_the_service_streams_what_it_reads_and_scans_a_free_port(tmp_path: Path)
         said = {s.values.get("ph") for s in place.outside.record.snapshot() if s.name == "ph1"}
     assert len(got) == 3
     held = [finding["what"] for finding in report["findings"] if finding["check"] == "port"]
-    assert any("the service has it" in what for what in held)
+    assert any("он у службы" in what for what in held)
     assert {answer["values"]["ph"]["value"] for answer in got} <= said
     assert all(len(bytes.fromhex(answer["frame"])) > 10 for answer in got)
     assert progress

@@ -22,7 +22,7 @@ export function render(root) {
       const count = (level) => findings.filter((f) => f.level === level).length;
       fill(said, h("p", { class: `note ${count("failure") ? "bad" : count("warning") ? "" : "good"}` }, t("doctor.sum", { failure: count("failure"), warning: count("warning"), ok: count("ok") })));
       fill(found, [...findings].sort((a, b) => (RANK[a.level] ?? 0) - (RANK[b.level] ?? 0)).map((f) => h("article", { class: "card wide finding", "data-level": f.level },
-        h("header", {}, h("h3", {}, f.title), h("span", { class: "state" }, has(`doctor.${f.level}`) ? t(`doctor.${f.level}`) : f.level)),
+        h("header", {}, h("h3", {}, f.title[0].toUpperCase() + f.title.slice(1)), h("span", { class: "state" }, has(`doctor.${f.level}`) ? t(`doctor.${f.level}`) : f.level)),
         h("p", {}, f.what), f.remedy ? h("p", { class: "note" }, "→ ", f.remedy) : null)));
     } catch (e) { if (!gone) fill(said, problem(e)); } finally { go.disabled = false; }
   }
