@@ -126,7 +126,10 @@ def _busy_ms(browser: Browser, place: StationWithPage) -> float:
     done: list[Any] = []
     cdp.on("Tracing.dataCollected", lambda e: events.extend(e["value"]))
     cdp.on("Tracing.tracingComplete", lambda e: done.append(e))
-    cdp.send("Tracing.start", {"categories": "devtools.timeline,loading,toplevel"})
+    cdp.send(
+        "Tracing.start",
+        {"categories": "devtools.timeline,loading,toplevel,disabled-by-default-devtools.timeline"},
+    )
     page.goto(place.url, wait_until="commit")
     _painted_ms(page)
     cdp.send("Tracing.end")
