@@ -117,6 +117,9 @@ def _sinks(station: Station, averaged: Averages) -> list[SinkPlan]:
         if windows := windows_a_day(lengths_s(influx.send)):
             weight += traffic.influxdb_averages(station, examples, windows, version=version, tls=tls)
         sinks.append(SinkPlan("influxdb", influx.url, weight, "requests"))
+    if (live := station.grafana_live) is not None:
+        weight = traffic.grafana_live(station, tls=live.url.startswith("https:"))
+        sinks.append(SinkPlan("grafana_live", live.url, weight, "requests"))
     return sinks
 
 
@@ -130,7 +133,7 @@ def _warnings(
         if w.share > FULL
     ]
     for sink in sinks:
-        budget: Rate | None = getattr(station, sink.name).budget
+        budget: Rate | None = getattr(getattr(station, sink.name), "budget", None)
         if budget is not None:
             planned = (sink.traffic.payload + sink.traffic.carriage) * budget.per_s / DAY_S
             if planned > budget.amount:
