@@ -39,6 +39,10 @@ HEADERS = {
 }
 
 
+LABELS = (
+    "Station", "State", "Why", "Heard (UTC)", "Clock", "Waiting there", "Records here", "Last number",
+    "Missing",
+)  # fmt: skip
 PROMETHEUS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 TEMPLATE = Path(__file__).with_name("collector_page.html")
 
@@ -197,22 +201,26 @@ def _is_well(row: dict[str, Any]) -> bool:
 
 def _html(rows: list[dict[str, Any]], trouble: str) -> str:
     said = f"<p class=bad>{html.escape(trouble)}</p>" if trouble else "<p>Broker and database answer.</p>"
-    body = "".join(
-        f"<tr class={'good' if _is_well(row) else 'bad'}>"
-        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in _cells(row))
-        + "</tr>"
-        for row in rows[:SHOWN]
-    )
+    body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows[:SHOWN])
+    head = "".join(f"<th>{label}" for label in LABELS)
+    trouble_in = sum(not _is_well(row) for row in rows)
+    count = f"{len(rows)} stations, " + (f"{trouble_in} to look at" if trouble_in else "all well")
     more = f"<p>{len(rows) - SHOWN} more: /api/stations</p>" if len(rows) > SHOWN else ""
-    parts = {"said": said, "stations": str(len(rows)), "body": body, "more": more}
+    parts = {"said": said, "stations": count, "head": head, "body": body, "more": more}
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(parts)
 
 
-def _cells(row: dict[str, Any]) -> list[object]:
+def _cells(row: dict[str, Any]) -> list[str]:
+    """The cells of a row; what makes it one to look at is marked."""
     heard_ms = row.get("heard_ms")
     heard = datetime.fromtimestamp(heard_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if heard_ms else "–"
     absent = row["missing"]
-    return [
+    cells = [
         row["station"], row["state"], row.get("why", ""), heard, row.get("clock", ""), row.get("backlog", ""),
         row["records"], row.get("last_seq", ""), "not known" if absent is None else absent,
     ]  # fmt: skip
+    marks = {"State": "good" if row["state"] == "online" else "bad", "Missing": "bad" if absent else ""}
+    return [
+        f'<td data-label="{label}" class="{marks.get(label, "")}">{html.escape(str(cell))}</td>'
+        for label, cell in zip(LABELS, cells, strict=True)
+    ]

@@ -47,7 +47,8 @@ def test_stations_reach_the_database_and_the_page_and_nonsense_does_not(tmp_path
             lambda: sorted(one["topic"] for p in processes for one in p.aside()) == topics,
         )
         page = fetch(f"http://127.0.0.1:{processes[0].port}/").decode()
-        assert "<td>b</td>" in page
+        assert '<td data-label="Station" class="">b</td>' in page
+        assert '<td data-label="Missing" class="bad">1</td>' in page
         metrics = [fetch(f"http://127.0.0.1:{p.port}/metrics").decode() for p in processes]
         taken = [int(re.findall(r"^suuaba_collect_records_total (\d+)$", text, re.M)[0]) for text in metrics]
         assert sum(taken) == 60  # with the one that came twice
