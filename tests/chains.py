@@ -17,7 +17,7 @@ from gateway.journal import Journal
 from gateway.journal_blocks import Reader
 from gateway.journal_store import Block
 from gateway.model import Body
-from tests.test_journal import FixedClock, reading
+from tests.journals import FixedClock, reading
 
 FILES = ("journal.db", "journal.db-wal", "tail")
 

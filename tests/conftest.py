@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway import journal as journal_module
+from gateway import journal_disk, journal_store
+from tests.crash.writer import small
 from tests.services import InfluxDB, Mosquitto, ScriptedWeb, VictoriaMetrics, running
 
 
@@ -43,6 +47,19 @@ def own_influxdb(tmp_path: Path) -> Iterator[InfluxDB]:
     """An InfluxDB that the test may kill and start again."""
     with running(InfluxDB(tmp_path / "influxdb")) as server:
         yield server
+
+
+@pytest.fixture
+def small_journal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As the writer of tests/crash has it; quiet, for each of thousands of starts has something to say."""
+    for module in (journal_module, journal_disk, journal_store):
+        for name in ("SETTLE_BYTES", "RECENT", "RESERVE", "FORGET_AT_ONCE", "CHECKPOINT_PAGES"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, getattr(module, name))  # so that it is put back
+    small()
+    logging.disable(logging.ERROR)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from gateway.export_source import Piece, Span, Times
 from gateway.journal import Journal, _line
 from gateway.journal_store import Block
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Stamp, Value
-from tests.test_journal import FixedClock
+from tests.journals import FixedClock
 
 START_MS = 1_795_428_000_000  # 2026-11-23T10:00Z
 TOML = """

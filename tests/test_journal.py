@@ -1,76 +1,25 @@
-"""The journal: what is committed is there after a kill, numbers are never used twice, folds derive once,
-losses are said.
-"""
+"""The journal: what is committed is there after a kill, numbers are never used twice, losses are said."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import stat
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from gateway import journal as journal_module
-from gateway import journal_disk
-from gateway.clock import Clock
 from gateway.errors import JournalError
 from gateway.journal import Journal
 from gateway.journal_history import History
-from gateway.journal_store import Block, Memory
 from gateway.journal_tail import TailFile, read_tail
-from gateway.model import Body, Event, Reading, Record, Stamp, Value
+from tests.journals import FixedClock, drop, events, everything, numbers, play, reading
 from tests.virtual_time import run as run_virtually
 
 BESIDE = ("-wal", "-shm")
-
-
-class FixedClock(Clock):
-    """A clock that only goes when told, and whose boot can be chosen."""
-
-    def __init__(self, boot: str = "boot0001") -> None:
-        self.boot = boot
-        self.now_ms = 1_763_892_000_000
-
-    def stamp(self) -> Stamp:
-        return Stamp(self.now_ms, self.boot, self.now_ms - 1_763_000_000_000, True)
-
-
-def reading(clock: FixedClock, number: float) -> Reading:
-    return Reading("ph1", "yosemitech-y532", "water", clock.stamp(), {"ph": Value(number, number, "pH", 1)})
-
-
-async def drop(journal: Journal) -> None:
-    """End as a killed process does: nothing is committed any more, the files are let go."""
-    await journal._in_thread(journal._disk.close)
-
-
-async def everything(journal: Journal, seq: int = 0) -> list[Record]:
-    found: list[Record] = []
-    while batch := await journal.after(seq, 7):
-        found += batch
-        seq = batch[-1].seq
-    return found
-
-
-def numbers(records: Sequence[Record]) -> list[float]:
-    return [record.body.values["ph"].raw for record in records if isinstance(record.body, Reading)]
-
-
-def events(records: Sequence[Record], what: str) -> list[dict[str, object]]:
-    return [r.body.detail for r in records if isinstance(r.body, Event) and r.body.what == what]
-
-
-def play(job: Callable[[], Awaitable[None]]) -> None:
-    async def within() -> None:
-        async with asyncio.timeout(30):
-            await job()
-
-    asyncio.run(within())
 
 
 def test_committed_records_survive_a_kill_and_the_others_do_not(tmp_path: Path) -> None:
@@ -246,146 +195,6 @@ def test_an_older_generation_behind_the_tail_is_not_read(tmp_path: Path) -> None
     assert (found.generation, found.lines) == (8, (b"[2]",))
 
 
-class Counter:
-    """A fold that derives an event from every third reading, and one tick event."""
-
-    name = "counter"
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.ticked = False
-
-    def step(self, record: Record) -> Sequence[Body]:
-        if not isinstance(record.body, Reading):
-            return []
-        self.count += 1
-        if self.count % 3:
-            return []
-        return [Event(record.body.at, "third", {"count": self.count, "seq": record.seq})]
-
-    def tick(self, at: Stamp) -> Sequence[Body]:
-        if self.ticked:
-            return []
-        self.ticked = True
-        return [Event(at, "ticked", {})]
-
-    def save(self) -> bytes:
-        return b"%d %d" % (self.count, self.ticked)
-
-    def restore(self, state: bytes) -> None:
-        self.count, self.ticked = int(state.split()[0]), state.split()[1] == b"1"
-
-
-@pytest.mark.parametrize("settle_bytes", [100, 100_000])
-def test_a_fold_derives_each_thing_once_whatever_dies_when(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settle_bytes: int
-) -> None:
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", settle_bytes)
-    clock = FixedClock()
-
-    async def job() -> None:
-        sent = 0
-        for round_ in range(12):
-            journal = Journal(tmp_path, clock, folds=[Counter()])
-            await journal.open()
-            for i in range(round_ % 5):
-                journal.append([reading(clock, float(sent))])
-                sent += 1
-                if i % 2:
-                    await journal.sync()
-            journal.tick()
-            await journal.sync()
-            await drop(journal)
-        journal = Journal(tmp_path, clock, folds=[Counter()])
-        await journal.open()
-        records = await everything(journal)
-        assert numbers(records) == [float(i) for i in range(sent)]
-        assert [detail["count"] for detail in events(records, "third")] == list(range(3, sent + 1, 3))
-        assert len(events(records, "ticked")) == 1
-        await journal.close()
-
-    play(job)
-
-
-def test_a_full_disk_loses_and_doubles_nothing_when_space_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = FixedClock()
-    really = os.pwrite
-
-    def full(fd: int, data: bytes, at: int) -> int:
-        really(fd, data[: len(data) // 2], at)  # half of it still fits
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    async def job() -> None:
-        journal = Journal(tmp_path, clock)
-        await journal.open()
-        journal.append([reading(clock, 1.0)])
-        await journal.sync()
-        monkeypatch.setattr(os, "pwrite", full)
-        journal.append([reading(clock, 2.0)])
-        await journal.sync()
-        assert journal.trouble == "records: No space left on device"
-        assert numbers(await everything(journal)) == [1.0]  # nothing is claimed that is not there
-        monkeypatch.setattr(os, "pwrite", really)
-        journal.append([reading(clock, 3.0)])
-        await journal.sync()
-        assert journal.trouble is None
-        await drop(journal)
-        again = Journal(tmp_path, clock)
-        await again.open()
-        assert numbers(await everything(again)) == [1.0, 2.0, 3.0]
-        await again.close()
-
-    play(job)
-
-
-def test_a_disk_that_stays_full_drops_the_oldest_and_says_how_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = FixedClock()
-    monkeypatch.setattr(journal_module, "PENDING_LIMIT", 10)
-    really = os.pwrite
-
-    def full(fd: int, data: bytes, at: int) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    async def job() -> None:
-        journal = Journal(tmp_path, clock)
-        await journal.open()
-        monkeypatch.setattr(os, "pwrite", full)
-        journal.append([reading(clock, float(i)) for i in range(25)])
-        await journal.sync()
-        monkeypatch.setattr(os, "pwrite", really)
-        await journal.sync()
-        records = await everything(journal)
-        assert numbers(records) == [float(i) for i in range(15, 25)]
-        assert events(records, "loss") == [
-            {"from_seq": 1, "to_seq": 15, "records": 15, "why": "No space left on device"}
-        ]
-        await journal.close()
-
-    play(job)
-
-
-def test_a_disk_that_does_not_keep_what_it_took_ends_the_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lies(fd: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    async def job() -> None:
-        journal = Journal(tmp_path, FixedClock())
-        await journal.open()
-        journal.append([reading(FixedClock(), 1.0)])
-        monkeypatch.setattr(os, "fdatasync", lies)
-        with pytest.raises(JournalError, match="did not keep what was written"):
-            await journal.sync()
-        await drop(journal)
-
-    play(job)
-
-
 @pytest.mark.parametrize("tail_too", [False, True])
 def test_an_unreadable_file_is_set_aside_and_numbers_go_on(tmp_path: Path, *, tail_too: bool) -> None:
     clock = FixedClock()
@@ -460,143 +269,6 @@ async def _reopened(folder: Path, clock: FixedClock) -> None:
     journal = Journal(folder, clock)
     await journal.open()
     await drop(journal)
-
-
-def test_retention_keeps_what_followers_want_until_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 200)
-    monkeypatch.setattr(journal_module, "RECENT", 1)
-    clock = FixedClock()
-
-    async def fill(journal: Journal, count: int) -> None:
-        for i in range(count):
-            clock.now_ms += 60_000
-            journal.append([reading(clock, float(i))])
-            await journal.sync()
-
-    async def job() -> None:
-        journal = Journal(tmp_path, clock, keep_s=600)
-        await journal.open()
-        assert journal.cursor("mqtt") == 0
-        await fill(journal, 40)
-        assert (await everything(journal))[0].seq == 1  # too old, but mqtt has not had them
-        journal.finish("mqtt", 30)
-        await fill(journal, 2)
-        assert (await everything(journal))[0].seq == 31
-        await journal.close()
-
-        small = Journal(tmp_path, clock, limit_bytes=1)
-        await small.open()
-        assert small.cursor("mqtt") == 30
-        await fill(small, 1)
-        await small.sync()
-        loss = events(await everything(small), "loss")
-        assert loss[-1]["not_delivered_to"] == ["mqtt"]
-        await small.close()
-
-    play(job)
-    assert "records 31 to 42 went before mqtt had them" in caplog.text
-
-
-def test_a_nearly_full_disk_keeps_the_journal_from_growing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 20_000)
-    monkeypatch.setattr(journal_disk, "SPARE_BYTES", 20_000)
-    clock = FixedClock()
-
-    async def fill(journal: Journal) -> int:
-        for _ in range(40):
-            journal.append([reading(clock, random.random()) for _ in range(100)])
-            await journal.sync()
-        return size()
-
-    def size() -> int:
-        return sum(path.stat().st_size for path in tmp_path.iterdir())
-
-    async def job() -> None:
-        journal = Journal(tmp_path, clock)
-        await journal.open()
-        roomy = [await fill(journal) for _ in range(2)]
-        monkeypatch.setattr(journal_disk, "KEEP_FREE_BYTES", 1 << 60)
-        tight = [await fill(journal) for _ in range(3)]
-        assert roomy[1] - roomy[0] > 50_000
-        assert tight[2] - tight[0] < 10_000
-        assert (await everything(journal))[0].seq > 1
-        await journal.close()
-
-    random = Random(1)
-    play(job)
-
-
-def test_blocks_that_find_no_room_stay_in_the_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 500)
-    monkeypatch.setattr(journal_module, "SETTLE_AGAIN_S", 0)
-    clock = FixedClock()
-    full = True
-
-    async def job() -> None:
-        nonlocal full
-        journal = Journal(tmp_path, clock)
-        await journal.open()
-        store = journal._disk._store
-        assert store is not None
-        settle = store.settle
-
-        def refusing(block: Block | None, memory: Memory) -> None:
-            if full:
-                raise OSError(errno.ENOSPC, "database or disk is full")
-            settle(block, memory)
-
-        monkeypatch.setattr(store, "settle", refusing)
-        for i in range(30):
-            journal.append([reading(clock, float(i))])
-            await journal.sync()
-        assert journal.trouble == "blocks: database or disk is full"
-        assert numbers(await everything(journal)) == [float(i) for i in range(30)]
-        full = False
-        for i in range(30, 40):
-            journal.append([reading(clock, float(i))])
-            await journal.sync()
-        assert journal.trouble is None
-        full = True
-        journal.append([reading(clock, 40.0)])
-        await journal.close()  # the last block finds no room either
-        again = Journal(tmp_path, clock)
-        await again.open()
-        assert numbers(await everything(again)) == [float(i) for i in range(41)]
-        await again.close()
-
-    play(job)
-
-
-def test_a_fold_that_counts_while_the_disk_is_slow_counts_each_record_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What arrives while a block is being kept is not in it: the state kept with it must not know it."""
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 1)
-    clock = FixedClock()
-
-    async def job() -> None:
-        journal = Journal(tmp_path, clock, folds=[Counter()])
-        await journal.open()
-        for i in range(0, 20, 2):
-            journal.append([reading(clock, float(i))])
-            keeping = asyncio.create_task(journal.sync())
-            await asyncio.sleep(0)  # the disk works now
-            journal.append([reading(clock, float(i + 1))])
-            await keeping
-        await drop(journal)
-        counter = Counter()
-        again = Journal(tmp_path, clock, folds=[counter])
-        await again.open()
-        assert (
-            counter.count == len(numbers(await everything(again))) >= 19
-        )  # the last came in too late perhaps
-        await again.close()
-
-    play(job)
 
 
 @pytest.mark.parametrize(("size", "packed_anew"), [(30, True), (3000, False)])

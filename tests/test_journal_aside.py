@@ -9,7 +9,7 @@ import pytest
 from gateway.journal import Journal
 from gateway.model import Reading, Record
 from tests.chains import made
-from tests.test_journal import FixedClock, events, everything, play, reading
+from tests.journals import FixedClock, events, everything, play, reading
 
 EACH, BLOCKS = 20, 3
 LAST = 1 + EACH * BLOCKS  # the first says of the key

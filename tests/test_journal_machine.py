@@ -29,7 +29,7 @@ from gateway.journal import Journal
 from gateway.journal_store import Store
 from gateway.journal_tail import TailFile
 from gateway.model import Event, Reading, Record
-from tests.test_journal import Counter, FixedClock, reading
+from tests.journals import Counter, FixedClock, reading
 
 SECTOR = 64
 """Smaller than a real one, so that short frames tear too."""

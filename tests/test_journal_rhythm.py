@@ -11,7 +11,7 @@ import pytest
 
 from gateway.journal import Journal
 from gateway.journal_rhythm import Rhythm
-from tests.test_journal import FixedClock, reading
+from tests.journals import FixedClock, reading
 from tests.virtual_time import run as run_virtually
 
 Deed = tuple[float, str]

@@ -18,10 +18,10 @@ from gateway.journal import Journal
 from gateway.model import Average, Body, Event, Mean, Reading, Record, Value
 from gateway.qc_spike import SpikeFold
 from gateway.station import Station
+from tests.journals import drop
 from tests.memory_journal import START_MS
 from tests.qc_series import START_S, stamp
 from tests.services import InfluxDB
-from tests.test_journal import drop
 from tests.test_qc import SPIKE, STATION
 
 VALUES = (7.0, 7.0, 9.0, 7.0, 7.0, 7.0)

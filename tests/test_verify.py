@@ -23,7 +23,7 @@ from gateway.journal_chain import NOTHING, link, text
 from gateway.model import Record
 from gateway.verify import Trusted, journal, trusted
 from tests.chains import appended, blocks, changed_body, copied, flip, made, resigned, run_sql, write
-from tests.test_journal import FixedClock, drop, events, everything, numbers, play, reading
+from tests.journals import FixedClock, drop, events, everything, numbers, play, reading
 
 OTHER = b"o" * 32
 ANYONE = Trusted()
