@@ -13,8 +13,8 @@ from gateway import cli
 from gateway.evidence_heads import Heads
 from gateway.station import Station
 from tests.crash.hours import wanted
+from tests.journals import everything
 from tests.site import events
-from tests.test_journal import everything
 from tests.virtual_time import run
 
 
