@@ -20,6 +20,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 
+from alerts.untold import untold
 from drivers.base import GarbledAnswer, NoAnswer
 from drivers.link import Link
 
@@ -60,6 +61,8 @@ class Dialogue:
         self.restarted = False
         self.watch_restarts = False
         """Whether a command is broken off when the modem starts anew; off while we start it ourselves."""
+        self.hidden = ""
+        """What no error may show, though the modem echoes it: the SIM's PIN."""
         self.noise = 0
         """Lines that meant nothing."""
         self._on_late = on_late
@@ -167,7 +170,8 @@ class Dialogue:
             try:
                 frame = await self.link.receive_frame(cut_line, max(deadline_s - self._now_s(), 0.0))
             except GarbledAnswer as e:
-                raise NoAnswer(f"{self.link.port}: no end of the line {e.frame[:40]!r}") from e
+                shown = untold(e.frame.decode("latin-1"), self.hidden)[:40]
+                raise NoAnswer(f"{self.link.port}: no end of the line {shown!r}") from None
             line = frame.decode("latin-1").strip()
             if not line:
                 continue

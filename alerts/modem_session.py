@@ -290,11 +290,12 @@ class Session:
             )
         self._pin_is_open = True  # until we know better, also if no answer comes
         self._note_pin(PinTries(self._pin, tries + 1))
+        self.at.hidden = self._pin
         try:
             await self.at.command(f'AT+CPIN="{self._pin}"', within_s=self.waits.sim_s)
-        except AtError as e:
+        except AtError:
             self._note_pin(PinTries(self._pin, tries + 1, refused=True))
-            raise error_of("CME", 16) from e
+            raise error_of("CME", 16) from None  # what the modem said has the command, and the PIN, in it
         self._pin_is_open = False
         self._note_pin(PinTries())
         await self.at.quiet(1.0)  # it says +CPIN: READY once more

@@ -12,17 +12,22 @@ import itertools
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote_plus
 
 import pytest
 
+from alerts.at import Dialogue
 from alerts.untold import basic, parts_of, untold
+from drivers.base import GarbledAnswer, NoAnswer
 from drivers.emulators.modem import ModemEmulator
 from drivers.emulators.port import PtyPort
 from drivers.emulators.station import MODEM_LINE, EmulatedStation
+from drivers.link import Link
 from gateway.sms_power import power_switch
 from tests.fleet import Fleet, reading
 from tests.hush import Hush, collector_fields, processes, said_by, station_fields, toml
@@ -245,6 +250,26 @@ def test_untold(text: str, secrets: list[str | None], shown: str) -> None:
 def test_what_may_be_secret_in_an_address() -> None:
     address = "https://host/bot123456:abc/send?key=k%2Fy&to=&text="
     assert parts_of(address) == ["bot123456:abc", "k/y"]
+
+
+@pytest.mark.parametrize("cut", [10, 13, 16, 17])
+def test_a_modem_that_falls_silent_in_its_echo_of_the_pin(cut: int) -> None:
+    class Silent:
+        port = "/dev/modem"
+
+        async def send(self, data: bytes, *, keep: bool) -> None:
+            self.said = data
+
+        async def receive_frame(self, framer: object, within_s: float) -> bytes:
+            raise GarbledAnswer("no whole answer", self.said[:cut])
+
+    at = Dialogue(cast(Link, Silent()), lambda reference: None)
+    pin = at.hidden = str(70_931_846)
+    with pytest.raises(NoAnswer, match="no end of the line") as e:
+        asyncio.run(at.command(f'AT+CPIN="{pin}"'))
+    shown = "".join(traceback.format_exception(e.value))
+    assert "7093" not in shown
+    assert "AT+CPIN=" in str(e.value)
 
 
 def test_a_command_for_the_modems_power_gets_no_secret(
