@@ -18,9 +18,9 @@ from gateway.follow_again import EVERY_S, NUMBERS, STRETCHES, Again
 from gateway.model import Event, Record
 from gateway.mqtt import UNANSWERED, MqttSink
 from tests.fleet import Fleet
+from tests.followers import FakeSink
 from tests.memory_journal import MemoryJournal, reading, stamp
 from tests.services import Mosquitto
-from tests.test_follow import FakeSink
 from tests.virtual_time import run
 
 # ── the station ─────────────────────────────────────────────────────────────────────────────────────

@@ -15,9 +15,9 @@ from gateway.budget import PURSE, Budget, Level, level
 from gateway.follow_lane import weigh
 from gateway.model import Average, Body, Event, Reading, Record, Stamp, Value
 from gateway.tcp import Carried, carried, opens
+from tests.followers import FakeSink, following, play
 from tests.memory_journal import START_MS, MemoryJournal
 from tests.services import free_port
-from tests.test_follow import FakeSink, following, play
 
 DAY_S = 86400
 MB = 1_000_000

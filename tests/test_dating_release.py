@@ -29,7 +29,7 @@ from gateway.mqtt_messages import average_json, event_json, reading_json
 from gateway.qc import Expect
 from gateway.qc_spike import SpikeFold
 from tests.clocks import DAY_S, HOUR_S, START_MS, LoopWorld
-from tests.test_follow import FakeSink
+from tests.followers import FakeSink
 from tests.virtual_time import run
 
 HOLD_S = 1800.0

@@ -36,9 +36,9 @@ from gateway.mqtt_pack import (
 from tests.centre import T0_MS, centre, points
 from tests.fleet import Fleet
 from tests.fleet import reading as reading_message
+from tests.followers import FakeSink
 from tests.memory_journal import START_MS, MemoryJournal, reading
 from tests.services import Mosquitto, until
-from tests.test_follow import FakeSink
 from tests.test_mqtt import listening
 from tests.virtual_time import run
 

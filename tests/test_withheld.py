@@ -22,8 +22,8 @@ from gateway.journal import Journal
 from gateway.ledger import GapLedger, delivered, withheld
 from gateway.ledger_sums import HOUR_MS
 from gateway.model import Event, Reading, Record, Stamp, Value
+from tests.followers import FakeSink
 from tests.memory_journal import START_MS, MemoryJournal
-from tests.test_follow import FakeSink
 from tests.virtual_time import run
 
 EVERY_S = {"ph": 20.0, "orp": 60.0}
