@@ -41,7 +41,7 @@ from gateway.model import Body, Event, Record
 
 log = logging.getLogger(__name__)
 
-SETTLE_BYTES = 1024 * 1024
+SETTLE_BYTES = 1024 * 1024  # of records: what folds remember is not kept in blocks
 SETTLE_S = 1800.0
 SETTLE_AGAIN_S = 10.0
 """When SQLite took no block: the tail grows meanwhile, up to its limit."""
@@ -284,7 +284,7 @@ class Journal:
             self._shed(self._troubles["records"])
             return False
         self._memory.reserved = reserved
-        self._unsettled_bytes += len(text)
+        self._unsettled_bytes += sum(len(line) for line in lines if line.startswith(b"["))
         self._taken(records)
         if durable:
             self._rhythm.synced(began_s if self._pending else None)

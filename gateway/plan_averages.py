@@ -92,7 +92,7 @@ def averages(station: Station) -> Averages:
                 given = [Record(1_000_000 + i, body) for i, body in enumerate(derived)]
                 note = {"fold": ["averages", fold.save().decode()]}
                 own, notes = pack(given), commits * pack([note])
-                text = sum(len(encode(line)) for line in given) + commits * len(encode(note))
+                text = sum(len(encode(line)) for line in given)
                 sizes.append(Weight(own + notes, text, own))
             at = _stamp(ms + int(lengths[0] * 1000 * i / READINGS))
             for stream in streams.values():

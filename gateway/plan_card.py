@@ -26,7 +26,7 @@ SETTLE_PAGES = 10
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """Bytes a day of records: packed in the tail, as text, and packed in blocks."""
+    """Bytes a day of records: packed in the tail, with the notes between them; as text; packed in blocks."""
 
     tail: float
     text: float
@@ -48,8 +48,8 @@ def card(weight: Weight, commits: float, syncs: float) -> Card:
     """So many bytes, commits and syncs a day.
 
     A sync writes the pages of the tail that its records touch: one more than they fill, on average. Every
-    half hour, or after a megabyte of text, what the tail holds goes into SQLite: once through its log, once
-    into its place.
+    half hour, or after a megabyte of records, what the tail holds goes into SQLite: once through its log,
+    once into its place.
     """
     settles = max(DAY_S / SETTLE_S, weight.text / SETTLE_TEXT_BYTES)
     small = weight.tail < SMALL_FRAME * commits
@@ -80,9 +80,9 @@ def readings(station: Station) -> Weight:
     for number, sensors in enumerate(some):
         said = b"".join(encode(next(streams[sensor.id])) + b"\n" for sensor in sensors)
         records += said
+        text += len(said)
         if sinks:
             said += encode({"cursors": dict.fromkeys(sinks, 1_000_000 + number)}) + b"\n"
-        text += len(said)
         tail += len(stream.compress(said)) + len(stream.flush(zlib.Z_SYNC_FLUSH)) + FRAME_BYTES
     a_day = commits_a_day(station) / len(some) if some else 0.0
     return Weight(tail * a_day, text * a_day, len(deflated(records)) * a_day)

@@ -99,7 +99,7 @@ def test_a_disk_that_does_not_keep_what_it_took_ends_the_process(
 def test_retention_keeps_what_followers_want_until_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 200)
+    monkeypatch.setattr(journal_module, "SETTLE_BYTES", 150)
     monkeypatch.setattr(journal_module, "RECENT", 1)
     clock = FixedClock()
 
