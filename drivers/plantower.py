@@ -27,18 +27,17 @@ counts). Unverified: the error byte's bits; that two minutes of zeros mean a dea
 
 from __future__ import annotations
 
-import asyncio
 from struct import unpack_from
 
 from drivers.base import (
     GarbledAnswer,
-    InstrumentError,
     InstrumentFault,
     Measurement,
     NoAnswer,
     NotReady,
     Quantity,
 )
+from drivers.dust import WarmUp, hear, unasked
 from drivers.link import Line, Link
 
 LINE = Line(9600, "8N1")
@@ -50,7 +49,6 @@ WARM_UP_S = 30.0
 ANSWER_WITHIN_S = 1.0
 STREAM_WITHIN_S = 4.0
 """A streaming sensor speaks every 2.3 s in steady air, every 0.2 to 0.8 s in changing air."""
-ZEROS_ARE_A_FAULT_S = 120.0
 
 _MASSES = tuple(
     Quantity(name, "ug/m3", 0) for name in ("pm1_cf1", "pm2_5_cf1", "pm10_cf1", "pm1", "pm2_5", "pm10")
@@ -155,20 +153,12 @@ class Driver:
             )
         if mode not in MODES:
             raise ValueError(f"plantower: mode is passive or active, not {mode!r}")
-        if (
-            isinstance(warm_up_s, bool)
-            or not isinstance(warm_up_s, int | float)
-            or not 0 <= warm_up_s <= 3600
-        ):
-            raise ValueError(f"plantower: warm_up_s is a number of seconds from 0 to 3600, not {warm_up_s!r}")
         self.variant = variant
         self.mode = mode
-        self.warm_up_s = float(warm_up_s)
+        self._warm_up = WarmUp("plantower", warm_up_s)
         self.quantities = QUANTITIES[variant]
         self._opened_at_s: float | None = None
         self._started = False
-        self._warm_at_s = 0.0  # loop time, as all times here
-        self._zeros_since_s: float | None = None
         self._misses = 0
         self._unasked = 0
         self._firmware: int | None = None
@@ -176,17 +166,16 @@ class Driver:
     async def read(self, link: Link) -> Measurement:
         """Take one measurement. Blocks at most some 4 s."""
         await self._attach(link)
-        loop = asyncio.get_running_loop()
         self._look_for_a_restart(link)
         if not self._started:
             await self._start(link)
-        self._still_warming(loop.time())
+        self._warm_up.check()
         frame = await self._data(link)
         try:
             values = decode(frame, self.variant)
         except NotReady as e:
-            raise self._zeros(loop.time(), str(e)) from None
-        self._zeros_since_s = None
+            raise self._warm_up.zeros(str(e)) from None
+        self._warm_up.numbers()
         return Measurement(values, frame)
 
     async def identify(self, link: Link) -> dict[str, str]:
@@ -223,18 +212,14 @@ class Driver:
     def _forget(self) -> None:
         self._started = False
         self._firmware = None
-        self._zeros_since_s = None
+        self._warm_up.numbers()
 
     def _look_for_a_restart(self, link: Link) -> None:
         """A sensor told to be quiet that streams was switched off and on. A late answer is no stream."""
         if self.mode == "active" or not self._started:
             return
-        stale, late = link.discard(), 1 if self._misses else 0
-        while (found := cut(stale)) is not None:
-            stale = stale[found[1] :]
-            if len(found[0]) == DATA_LENGTH:
-                self._unasked += 1 - late
-                late = 0
+        late = bool(self._misses)
+        self._unasked += unasked(link, cut, lambda frame: len(frame) == DATA_LENGTH, late=late)
         if self._unasked >= 2:
             self._forget()
 
@@ -248,8 +233,7 @@ class Driver:
             await self._silence(link)
         self._started = True
         self._misses = self._unasked = 0
-        self._zeros_since_s = None
-        self._warm_at_s = asyncio.get_running_loop().time() + self.warm_up_s
+        self._warm_up.begin()
 
     async def _silence(self, link: Link) -> None:
         for left in (2, 1, 0):  # a command that meets a frame on its way out is sometimes lost
@@ -290,34 +274,6 @@ class Driver:
 
     async def _hear(self, link: Link, length: int, within_s: float, code: int | None = None) -> bytes:
         """Wait for a frame of this length (and code), past others: acknowledgements come among data."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + within_s
-        passed = b""
-        while (left_s := deadline_s - loop.time()) > 0:
-            try:
-                frame = await link.receive_frame(cut, left_s)
-            except (NoAnswer, GarbledAnswer):
-                if passed:
-                    break
-                raise
-            if len(frame) == length and (code is None or frame[4] == code):
-                return frame
-            passed = frame
-        raise GarbledAnswer(
-            f"{link.port}: other frames came, not the one asked for: {passed.hex(' ')}", passed
+        return await hear(
+            link, cut, lambda frame: len(frame) == length and (code is None or frame[4] == code), within_s
         )
-
-    def _still_warming(self, now_s: float) -> None:
-        left_s = self._warm_at_s - now_s
-        if left_s > 0:
-            raise NotReady(f"warming up for another {left_s:.0f} s", wait_s=left_s)
-
-    def _zeros(self, now_s: float, why: str) -> InstrumentError:
-        """Zeros from a warm sensor mean that it has restarted; after two minutes, that it is ill."""
-        if self._zeros_since_s is None:
-            self._zeros_since_s = now_s
-            self._warm_at_s = now_s + self.warm_up_s
-        zeros_s = now_s - self._zeros_since_s
-        if zeros_s >= ZEROS_ARE_A_FAULT_S:
-            return InstrumentFault(f"all zero for {zeros_s:.0f} s: the laser or the fan stands still")
-        return NotReady(why, wait_s=max(self._warm_at_s - now_s, 1.0))

@@ -30,13 +30,12 @@ from collections.abc import Callable
 
 from drivers.base import (
     GarbledAnswer,
-    InstrumentError,
-    InstrumentFault,
     Measurement,
     NoAnswer,
     NotReady,
     Quantity,
 )
+from drivers.dust import WarmUp, hear, unasked
 from drivers.link import Line, Link
 
 LINE = Line(9600, "8N1")
@@ -51,7 +50,6 @@ MODES = {"active": 0, "query": 1}
 WARM_UP_S = 30.0
 ANSWER_WITHIN_S = 1.0
 STREAM_WITHIN_S = 3.0
-ZEROS_ARE_A_FAULT_S = 120.0
 TOO_SOON_S = 2.5
 """The protocol wants 3 s between queries; a schedule of 3 s may come a little early."""
 
@@ -112,37 +110,28 @@ class Driver:
             )
         if mode not in MODES:
             raise ValueError(f"sds011: mode is query or active, not {mode!r}")
-        if (
-            isinstance(warm_up_s, bool)
-            or not isinstance(warm_up_s, int | float)
-            or not 0 <= warm_up_s <= 3600
-        ):
-            raise ValueError(f"sds011: warm_up_s is a number of seconds from 0 to 3600, not {warm_up_s!r}")
         self.address = ANY if address is None else address
         self.mode = mode
-        self.warm_up_s = float(warm_up_s)
+        self._warm_up = WarmUp("sds011", warm_up_s)
         self._opened_at_s: float | None = None
         self._started = False
-        self._warm_at_s = 0.0  # loop time, as all times here
         self._answered_at_s: float | None = None
-        self._zeros_since_s: float | None = None
         self._misses = 0
         self._unasked = 0
 
     async def read(self, link: Link) -> Measurement:
         """Take one measurement. Blocks at most some 6 s. Asked again within 2.5 s it is NotReady."""
         await self._attach(link)
-        loop = asyncio.get_running_loop()
         self._look_for_a_stream(link)
         if not self._started:
             await self._start(link)
-        self._still_warming(loop.time())
+        self._warm_up.check()
         frame = await self._data(link)
         try:
             values = decode(frame)
         except NotReady as e:
-            raise self._zeros(loop.time(), str(e)) from None
-        self._zeros_since_s = None
+            raise self._warm_up.zeros(str(e)) from None
+        self._warm_up.numbers()
         return Measurement(values, frame)
 
     async def identify(self, link: Link) -> dict[str, str]:
@@ -175,19 +164,14 @@ class Driver:
 
     def _forget(self) -> None:
         self._started = False
-        self._zeros_since_s = None
+        self._warm_up.numbers()
         self._answered_at_s = None
 
     def _look_for_a_stream(self, link: Link) -> None:
         """A sensor set to queries that streams was exchanged or set otherwise. A late answer is no stream."""
         if self.mode == "active" or not self._started:
             return
-        stale, late = link.discard(), 1 if self._misses else 0
-        while (found := cut(stale)) is not None:
-            stale = stale[found[1] :]
-            if found[0][1] == DATA:
-                self._unasked += 1 - late
-                late = 0
+        self._unasked += unasked(link, cut, _is_data, late=bool(self._misses))
         if self._unasked >= 2:
             self._forget()
 
@@ -201,8 +185,7 @@ class Driver:
             await self._ask(link, PERIOD, 1, 0)
         self._started = True
         self._misses = self._unasked = 0
-        self._zeros_since_s = None
-        self._warm_at_s = asyncio.get_running_loop().time() + self.warm_up_s
+        self._warm_up.begin()
 
     async def _ask(self, link: Link, code: int, *data: int) -> bytes:
         """Send a command and get its acknowledgement; a second time if the first only woke the sensor."""
@@ -242,37 +225,9 @@ class Driver:
 
     async def _hear(self, link: Link, fits: Callable[[bytes], bool], within_s: float) -> bytes:
         """Wait for a frame that fits, past others: acknowledgements arrive among data frames."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + within_s
-        passed = b""
-        while (left_s := deadline_s - loop.time()) > 0:
-            try:
-                frame = await link.receive_frame(cut, left_s)
-            except (NoAnswer, GarbledAnswer):
-                if passed:
-                    break
-                raise
-            if fits(frame) and self.address in (ANY, id_of(frame)):
-                return frame
-            passed = frame
-        raise GarbledAnswer(
-            f"{link.port}: other frames came, not the one asked for: {passed.hex(' ')}", passed
+        return await hear(
+            link, cut, lambda frame: fits(frame) and self.address in (ANY, id_of(frame)), within_s
         )
-
-    def _still_warming(self, now_s: float) -> None:
-        left_s = self._warm_at_s - now_s
-        if left_s > 0:
-            raise NotReady(f"warming up for another {left_s:.0f} s", wait_s=left_s)
-
-    def _zeros(self, now_s: float, why: str) -> InstrumentError:
-        """Zeros from a warm sensor mean that it has restarted; after two minutes, that it is ill."""
-        if self._zeros_since_s is None:
-            self._zeros_since_s = now_s
-            self._warm_at_s = now_s + self.warm_up_s
-        zeros_s = now_s - self._zeros_since_s
-        if zeros_s >= ZEROS_ARE_A_FAULT_S:
-            return InstrumentFault(f"all zero for {zeros_s:.0f} s: the laser or the fan stands still")
-        return NotReady(why, wait_s=max(self._warm_at_s - now_s, 1.0))
 
 
 def _is_data(frame: bytes) -> bool:

@@ -46,6 +46,7 @@ from drivers.base import (
     Quantity,
     RequestRefused,
 )
+from drivers.dust import warm_up_of
 from drivers.link import Line, Link
 from drivers.registers import shortest32
 
@@ -178,13 +179,7 @@ class Driver:
     def __init__(self, address: int | None = None, *, warm_up_s: float = WARM_UP_S) -> None:
         if address not in (None, 0):
             raise ValueError(f"sps30: the address is always 0, not {address}: leave it out")
-        if (
-            isinstance(warm_up_s, bool)
-            or not isinstance(warm_up_s, int | float)
-            or not 0 <= warm_up_s <= 3600
-        ):
-            raise ValueError(f"sps30: warm_up_s is a number of seconds from 0 to 3600, not {warm_up_s!r}")
-        self.warm_up_s = float(warm_up_s)
+        self.warm_up_s = warm_up_of("sps30", warm_up_s)
         self._opened_at_s: float | None = None
         self._started = False
         self._ready_at_s = 0.0  # loop time, as all times here: warm, and cleaned

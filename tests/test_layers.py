@@ -62,6 +62,7 @@ ALERTS_USE = ("drivers.base", "drivers.link", "drivers.datafile")
 SHARED_BY_DRIVERS = (
     "drivers.base",
     "drivers.calibrates",
+    "drivers.dust",
     "drivers.link",
     "drivers.modbus",
     "drivers.registers",
