@@ -33,7 +33,7 @@ START_MS = 1_763_892_000_000
 
 def small() -> None:
     """Make everything happen often; also for whoever opens the journal afterwards."""
-    journal_module.SETTLE_BYTES = 2500
+    journal_module.SETTLE_BYTES = 1750
     journal_module.RECENT = 15
     journal_module.RESERVE = 12
     journal_disk.FORGET_AT_ONCE = 3
