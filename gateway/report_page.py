@@ -232,7 +232,7 @@ def _calibrations(facts: Facts, w: Words) -> str:
         rows.append((
             f"{name}<br><small>{w.when(c.get('ended_ms'))}</small>", short(c.get("by")), judged,
             "<br>".join(points) or "—", line if slope is not None else "—",
-            figure(w, c.get("fouling")), w.when(c.get("next_due_ms"), date_only=True),
+            _fouled(c, w), w.when(c.get("next_due_ms"), date_only=True),
         ))  # fmt: skip
     heads = ("sensor", "by", "verdict", "points", "slope", "fouling", "next_due")
     text = table(w, heads, rows) + more(w, len(facts.story.calibrations))
@@ -256,6 +256,11 @@ def _calibrations(facts: Facts, w: Words) -> str:
     if effects:
         text += f"<h3>{w.text('corrections')}</h3><ul>{''.join(effects)}</ul>"
     return section(w, "calibrations", text)
+
+
+def _fouled(calibration: dict[str, Any], w: Words) -> str:
+    amount, unit = figure(w, calibration.get("fouling")), w.unit(str(calibration.get("unit", ""))[:20])
+    return escape(f"{amount} {unit}".rstrip()) if amount != "—" else amount
 
 
 def _gaps(facts: Facts, w: Words) -> str:

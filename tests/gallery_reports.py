@@ -47,6 +47,8 @@ def main() -> int:
             browser.close()
         for language in LANGUAGES:
             pdf = folder / f"{language}.pdf"
+            for old in folder.glob(f"{language}-a4-*.png"):
+                old.unlink()
             subprocess.run(
                 ["pdftoppm", "-r", "60", "-png", pdf, folder / f"{language}-a4"], check=True, timeout=60
             )

@@ -211,7 +211,18 @@ def test_pdf_says_what_html_says(place: Path, tmp_path: Path) -> None:
     wanted = set(re.findall(r"\w{4,}", html))
     missing = {word for word in wanted - there if len(word) < 20}  # long ones are broken over lines
     assert len(missing) < 0.02 * len(wanted), missing
-    assert "Кыргыз" in done.stdout or "Айлык" in done.stdout
+    assert "Айлык" in done.stdout
+    pages = [page.split("\n") for page in done.stdout.rstrip("\f\n").split("\f")]
+    assert len(pages) <= 4
+    w = words("ky", "Asia/Bishkek")
+    titles = {
+        w.say(key) for key in ("capture", "limits", "summary", "plots", "alarms", "calibrations", "gaps")
+    }
+    for number, lines in enumerate(pages, 1):
+        shown = [line for line in lines if line.strip()]
+        assert f"{number} / {len(pages)}" in shown
+        rest = [line for line in shown if not re.fullmatch(r"\d / \d", line)]
+        assert rest[-1] not in titles, "no heading is alone at the foot of a page"
 
 
 def test_bad_wishes_are_one_line(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
