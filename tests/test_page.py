@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,7 @@ VIEWS = (
     "sign",
 )
 TEXTS = STATIC / "texts"
+SMS_TEXTS = STATIC.parents[2] / "alerts" / "texts"
 SMALLEST_PX = 44
 """A finger in a glove: WCAG 2.2, 2.5.5 asks for this, and AA for 24."""
 
@@ -128,6 +130,14 @@ def test_the_texts_of_all_languages_have_the_same_keys() -> None:
                 language,
                 key,
             )
+
+
+def test_units_are_spelled_as_in_an_sms() -> None:
+    for language in ("ky", "ru"):
+        page = json.loads((TEXTS / f"{language}.json").read_text(encoding="utf-8"))
+        sms = tomllib.loads((SMS_TEXTS / f"{language}.toml").read_text(encoding="utf-8"))["unit"]
+        spelled = {name: page.get(f"unit.{name}") for name in sms if name != "pH"}
+        assert spelled == {name: text for name, text in sms.items() if name != "pH"}
 
 
 def test_every_text_that_a_view_asks_for_is_there() -> None:

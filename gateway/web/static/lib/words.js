@@ -35,8 +35,7 @@ export function t(key, given) {
 }
 
 export const has = (key) => texts[key] !== undefined;
-const UNITS = { degC: "°C", "ug/m3": "µg/m³", "uS/cm": "µS/cm", "1/cm3": "1/cm³", um: "µm", deg: "°", "mg/m3": "mg/m³" };
-export const unit = (name) => UNITS[name] || name;
+export const unit = (name) => texts[`unit.${name}`] ?? name;
 const locale = () => ({ ky: "ru", en: "en-GB" }[language] || language);  // the same comma and the same blanks
 
 const formats = new Map();
@@ -86,5 +85,5 @@ export function bytes(n) {
   const steps = ["B", "KB", "MB", "GB", "TB"];
   let at = 0;
   while (n >= 1000 && at < steps.length - 1) { n /= 1000; at += 1; }
-  return `${number(n, n < 10 && at ? 1 : 0)} ${steps[at]}`;
+  return `${number(n, n < 10 && at ? 1 : 0)} ${unit(steps[at])}`;
 }

@@ -30,7 +30,7 @@ export function render(root) {
         [t("last"), ageText(row)], [t("every"), t("for.s", { n: number(row.every_s, row.every_s < 1 ? 1 : 0) })],
         [t("port"), `${row.bus} · ${row.port}${row.line ? ` · ${row.line}` : ""}`],
         row.address !== null && [t("address"), row.address],
-        [t("wire"), `${number(row.wire_s * 1000, 0)} ms`],
+        [t("wire"), `${number(row.wire_s * 1000, 0)} ${unit("ms")}`],
         [t("taken"), `${count(c.taken)} / ${count(c.expected)}${share === null ? "" : ` (${number(share, 1)} %)`}`],
         [t("failed"), count(c.failed)], [t("skipped"), count(c.skipped)],
         ...Object.entries(row.identity).map(([k, v]) => [t(`identity.${k}`), k === "at_ms" ? date(v) : k.endsWith("_s") ? lasting(Number(v)) : v]),

@@ -2,7 +2,7 @@
 import { get, post, session } from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
 import { empty, facts, problem } from "../lib/parts.js";
-import { has, t } from "../lib/words.js";
+import { has, t, unit } from "../lib/words.js";
 
 const SHOWN = ["operator", "signal_dbm", "used", "size", "registration"];
 
@@ -21,7 +21,7 @@ export function render(root) {
   const named = (name) => (has(`modem.state.${name}`) ? t(`modem.state.${name}`) : String(name).replaceAll("_", " "));
   const modem = (name, m) => h("article", { class: `card wide ${m.state === "ready" || m.state === "unknown" ? "" : "trouble"}`, "data-modem": name },
     h("header", {}, h("h3", {}, t(`path.${name}`)), h("span", { class: "state" }, named(m.state))), m.why ? h("p", { class: "note bad" }, m.why) : null,
-    facts(SHOWN.filter((key) => m[key] !== undefined && m[key] !== null && m[key] !== "").map((key) => [t(`modem.${key}`), key === "signal_dbm" ? `${m[key]} dBm` : m[key]])));
+    facts(SHOWN.filter((key) => m[key] !== undefined && m[key] !== null && m[key] !== "").map((key) => [t(`modem.${key}`), key === "signal_dbm" ? `${m[key]} ${unit("dBm")}` : m[key]])));
   let gone = false;
   async function draw() {
     try {
