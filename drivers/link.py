@@ -298,10 +298,12 @@ class Link:
             raise PortLost(f"{self.port}: cannot set {self.line.baudrate} {self.line.format}: {e}") from e
 
     async def _open_tcp(self) -> int:
-        parts = urlsplit(self.port)
         try:
+            parts = urlsplit(self.port)
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 self._socket = await tcp.connect(parts.hostname or "", parts.port or 502)
+        except ValueError as e:  # a number that is no port, a name that cannot be one
+            raise PortLost(f"{self.port}: cannot connect: {e}") from e
         except OSError as e:
             raise PortLost(f"{self.port}: cannot connect: {e.strerror or 'no answer'}") from e
         return self._socket.fileno()

@@ -225,6 +225,8 @@ class Desk:
         names = [q.name for q in sensor.instrument.quantities]
         if not quantity:
             preferred = [name for name in PREFERRED if name in names]
+            if offered is None and not preferred and len(names) > 1:
+                raise ControlError(f"{sensor.id}: which quantity? it has {', '.join(names)}")
             quantity = offered.quantity if offered is not None else preferred[0] if preferred else names[0]
         if quantity not in names:
             raise ControlError(f"{sensor.id} does not measure {quantity!r}; it has {', '.join(names)}")

@@ -1,6 +1,7 @@
 """The command `suuaba`: a thin skin. Every verb imports what it needs when it is called.
 
-Exit codes: 0 good, 1 found something wrong, 2 cannot be used so (arguments, configuration).
+Exit codes: 0 good, 1 found something wrong, 2 cannot be used so (arguments, configuration), 130 broken
+off by Ctrl-C before it was done.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway import cli_scan
+from gateway import cli_scan, cli_text
 from gateway.errors import ConfigError, ControlError, JournalError
 from gateway.version import VERSION
 
-GOOD, WRONG, UNUSABLE = 0, 1, 2
+GOOD, WRONG, UNUSABLE, BROKEN_OFF = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Gives the exit code; errors are one line each on standard error."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    cli_text.show_what_can_be_shown()
+    arguments = _parser().parse_args(argv)
     _log(arguments.verbose)
     try:
+        cli_text.check(arguments)
         code: int = arguments.do(arguments)
     except ConfigError as e:
         for line in e.lines:
@@ -34,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (JournalError, ControlError) as e:
         print(f"suuaba: {e}", file=sys.stderr)
         return WRONG
-    except KeyboardInterrupt:
-        return GOOD
+    except KeyboardInterrupt:  # for what goes on until Ctrl-C it is the usual end; nothing else was finished
+        endless = arguments.do in (_demo, _run, _simulate, _collect) or getattr(arguments, "watch", False)
+        return GOOD if endless else BROKEN_OFF
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has enough
         return GOOD

@@ -115,11 +115,14 @@ def instant(text: str, timezone: str, *, end: bool = False) -> int:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"is no time; {how}") from None
-    if end and len(text) == 10:
-        at += timedelta(days=1)
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=ZoneInfo(timezone))
-    return round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    try:
+        if end and len(text) == 10:
+            at += timedelta(days=1)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=ZoneInfo(timezone))
+        return round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+    except OverflowError:
+        raise ValueError("is too far away for a calendar") from None
 
 
 def site(station: config.Station) -> Site:
@@ -159,8 +162,13 @@ def export(station: config.Station, wanted: Wish) -> int:
             if isinstance(e, BrokenPipeError):
                 raise
             raise ConfigError([f"{wanted.output}: {e.strerror}; nothing was written"]) from None
+        newest = len(reader.newest()) if wanted.evidence and there and span.to_ms > there.to_ms else 0
     if wanted.output != "-":
         sys.stderr.write(f"{wanted.output}: {rows} rows\n")
+    if newest:
+        sys.stderr.write(
+            f"the newest {newest} records are not in it: no signed block has them yet (see verify)\n"
+        )
     return 0
 
 

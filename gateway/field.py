@@ -124,7 +124,9 @@ async def sms(file: Path, number: str, text: str, say: Say) -> int:
         needed = segments(text)
         say(f"{needed.count} segment(s), {needed.alphabet}")
         health = await modem.health()
-        say(f"modem: {health}")
+        signal = "no signal" if health.signal_dbm is None else f"{health.signal_dbm} dBm"
+        place = ", ".join(word for word in (health.registration, health.operator, signal) if word)
+        say(f"modem: {place}; {health.used} of {health.size} places for messages are taken")
         sent = await modem.send(number, text, reference=random.randrange(256))
     except (NumberError, TextError) as e:
         raise ConfigError([f"sms: {e}"]) from e

@@ -60,7 +60,10 @@ TEXTS: dict[str, dict[str, Words]] = {
             "nothing was asked here: end the other program or device, then scan again",
         ),
         "held": ("in use by {about}", "end that program, or scan while it does not run"),
-        "closed": ("cannot be opened: {seen}", 'sudo, or: sudo adduser "$USER" dialout, then log in again'),
+        "closed": (
+            "cannot be opened: {seen}",
+            'is the name right, is it plugged in? no right: sudo adduser "$USER" dialout, then log in again',
+        ),
         "lost": ("the port disappeared during the scan", "is the plug tight? dmesg | tail says more"),
         "sdi12": (
             "an SDI-12 sensor answers: {seen}",
@@ -122,7 +125,10 @@ TEXTS: dict[str, dict[str, Words]] = {
             "здесь ничего не спрашивали: остановите другую программу или прибор и повторите",
         ),
         "held": ("порт занят: {about}", "завершите эту программу или сканируйте, когда она не работает"),
-        "closed": ("не открывается: {seen}", 'sudo, или: sudo adduser "$USER" dialout и войдите заново'),
+        "closed": (
+            "не открывается: {seen}",
+            'верно ли имя, подключено ли? нет прав: sudo adduser "$USER" dialout и войдите заново',
+        ),
         "lost": (
             "порт пропал во время сканирования",
             "плотно ли вставлен разъём? Подробнее: dmesg | tail",
@@ -187,7 +193,10 @@ TEXTS: dict[str, dict[str, Words]] = {
             "бул жерде эч нерсе сураган жокпуз: башка программаны же аспапты токтотуп, кайталаңыз",
         ),
         "held": ("порт бош эмес: {about}", "ал программаны жабыңыз же ал иштебегенде издеңиз"),
-        "closed": ("ачылбайт: {seen}", 'sudo, же: sudo adduser "$USER" dialout, анан кайра кириңиз'),
+        "closed": (
+            "ачылбайт: {seen}",
+            'аты туурабы, сайылганбы? укук жок болсо: sudo adduser "$USER" dialout, анан кайра кириңиз',
+        ),
         "lost": ("издөө учурунда порт жоголду", "сайгыч бекем турабы? dmesg | tail көбүрөөк айтат"),
         "sdi12": (
             "SDI-12 датчиги жооп берет: {seen}",

@@ -35,6 +35,7 @@ from drivers.link import Line, Link
 from gateway.alarms import AlarmFold
 from gateway.alarms_sender import JournalDoor, SmsSender
 from gateway.clock_modem import ModemTime
+from gateway.errors import JournalError
 from gateway.model import Event, Stamp
 from gateway.sms_power import power_switch
 
@@ -363,11 +364,15 @@ def _salt(data: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        salt = secrets.token_bytes(16)
+        pass
+    salt = secrets.token_bytes(16)
+    try:
         data.mkdir(parents=True, exist_ok=True)
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
             f.write(salt)
-        return salt
+    except OSError as e:
+        raise JournalError(f"{data}: cannot be written: {e.strerror}") from e
+    return salt
 
 
 def _key(message: Received, salt: bytes) -> str:

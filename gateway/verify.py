@@ -266,6 +266,8 @@ def verify(paths: Sequence[Path], trusted: Trusted, say: Callable[[str], None]) 
             from gateway.evidence_check import pack
 
             found = pack(path, trusted)
+        elif path.is_dir() and not (path / "journal.db").is_file():
+            raise ConfigError([f"{path}: there is no journal in this folder (journal.db)"])
         elif path.is_dir() or path.suffix == ".db":
             found = journal(path, trusted)
         else:

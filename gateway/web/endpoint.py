@@ -99,10 +99,14 @@ async def checked_body(request: web.Request, wanted: type[msgspec.Struct]) -> An
     """The JSON body as `wanted`. Raises Bad."""
     if request.content_type != "application/json":
         raise Bad(415, "the body is not JSON", "send it with Content-Type: application/json")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Bad(415, "the body is packed", "send it as it is, without Content-Encoding")
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise Bad(413, "the body is too large", f"at most {BODY_LIMIT} bytes") from None
+    except web.RequestPayloadError:
+        raise Bad(400, "the body is not sent as HTTP wants it", "send one JSON object") from None
     try:
         given = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:

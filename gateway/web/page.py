@@ -28,6 +28,7 @@ from gateway.web import (
     guard,
     health,
     now,
+    quiet,
     scan,
     state,
     stream,
@@ -115,7 +116,9 @@ class Page:
             await site.password.open()
         except (OSError, ValueError) as e:
             log.error("web: the password cannot be read: %s; nobody can sign in", e)
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=LEAVE_S, keepalive_timeout=30.0)
+        runner = web.AppRunner(
+            self._app(), access_log=None, logger=quiet.log(), shutdown_timeout=LEAVE_S, keepalive_timeout=30.0
+        )
         await runner.setup()
         server: asyncio.Server | None = None
         try:
