@@ -16,7 +16,7 @@ from gateway.evidence_check import pack
 from gateway.export_source import corrections, remembered
 from gateway.journal_blocks import Reader
 from gateway.model import Body, Event, Reading, Value
-from tests.test_export import START_MS, keep, ph, stamp, suuaba, table
+from tests.exports import START_MS, keep, ph, stamp, suuaba, table
 
 DRIFT = Version(5, "ph1", "ph", "drift", START_MS, START_MS + 100_000, fouling=1.0)
 SHIFT = Version(6, "ph1", "ph", "offset", START_MS + 100_000, offset=2.0)

@@ -21,7 +21,7 @@ from gateway.journal_chain import link, text
 from gateway.journal_store import Block
 from gateway.verify import Trusted, journal
 from tests.chains import blocks, changed_body, copied, made, resigned, write
-from tests.test_export import keep, ph
+from tests.exports import keep, ph
 
 OTHER = b"o" * 32
 ANYONE = Trusted()
