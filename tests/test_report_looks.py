@@ -17,6 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 
+from alerts import readymade
 from gateway import cli
 from gateway.evidence_words import page as page_of
 from gateway.report_story import story
@@ -121,6 +122,19 @@ def test_charts_show_what_happened_and_say_it_in_words(place: Path, language: st
     given |= {"low": w.number(3.0, 1), "high": w.number(95, 1), "limits": "50", "alarms": "1", "doubts": "0"}
     assert w.text("plot_alt", **given) in labels
     assert labels[0].endswith(" 1"), "the spike"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_limit_names_its_source_and_how_sure_it_is(place: Path, language: str) -> None:
+    """In the reader's language, but for the source itself, which is as it was published."""
+    limits = sections(place / f"{language}-report.html")["limits"]
+    w = words(language, "Asia/Bishkek")
+    given = readymade.ruleset("kyrgyzstan")
+    assert (
+        f"{w.say('source')} ({w.say('in_original')}): {given.title}. {given.source}, {given.date}." in limits
+    )
+    for sure in ("certain", "own_limit", "uncertain"):
+        assert w.say(sure) in limits
 
 
 def sections(file: Path) -> dict[str | None, str]:
