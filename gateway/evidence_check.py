@@ -8,9 +8,10 @@ import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from gateway.errors import ConfigError
 from gateway.evidence_pack import LAYOUT, TABLES, Packed, entries, tabled
@@ -95,7 +96,22 @@ def _checked(opened: zipfile.ZipFile, trusted: Trusted) -> Verdict:
     if found.first is not None and found.last is not None:
         which = f"blocks {found.first.number} to {found.last.number}"
         found.notes.append(f"a stretch of the chain: {which}; the tables are what they say")
+        found.notes.append(f"by its own words of {_claim(about, span)}; which station it is, the key says")
     return found
+
+
+def _claim(about: Mapping[str, Any], span: Span) -> str:
+    """Of which station and time a pack says that it is: a name is not signed, and a part may be left out."""
+    ends = [
+        _day(ms, otherwise) for ms, otherwise in ((span.from_ms, "its beginning"), (span.to_ms, "its end"))
+    ]
+    return f"station {str(about['station'])[:64]!a}, from {ends[0]} to {ends[1]}"
+
+
+def _day(ms: int, otherwise: str) -> str:
+    if not 0 < ms < 1 << 47:
+        return otherwise
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _first_difference(given: IO[bytes], wanted: Iterator[bytes]) -> int:

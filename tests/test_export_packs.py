@@ -57,6 +57,7 @@ def test_a_pack_proves_itself(pack: Path, capsys: pytest.CaptureFixture[str]) ->
     subprocess.run(["unzip", "-tq", pack], check=True, capture_output=True, timeout=30)
     code, out = verify(pack, capsys, "--key", str(pack.parent / "data" / "station.pub"))
     assert (code, "WRONG" in out) == (0, False), out
+    assert "by its own words of station" in out
     with zipfile.ZipFile(pack) as opened:
         rows = list(csv.DictReader(opened.read("data/readings.csv").decode().splitlines()))
         assert len(rows) == 30  # the tail is in no block yet
