@@ -232,7 +232,7 @@ def test_a_sane_line_for_what_cannot_be_verified(tmp_path: Path, capsys: pytest.
     assert suuaba(table) == 2
     assert "carries no proof" in capsys.readouterr().err
     assert suuaba(tmp_path / "nothing") == 2
-    assert suuaba(tmp_path) == 1  # no journal there
+    assert suuaba(tmp_path) == 2  # no journal there
     assert suuaba(tmp_path, "--key", "xyz") == 2
     assert suuaba(tmp_path, "--heads", tmp_path / "none") == 2
     (tmp_path / "journal.db").write_bytes(b"rubbish " * 100)
