@@ -1,6 +1,7 @@
 """Who may, and what becomes of it: commands of people (alerts.commands) against what the alarms remember.
 
-    status, list, help   from a known number
+    status, list, help   from a known number; so too
+    doctor               answered when the examination is over (`examined`)
     ack, mute, unmute    from a known number, with the one-time code that this contact was sent, or its PIN
 
 The number that a message seems to come from can be forged, so it proves nothing by itself, and nothing else
@@ -37,7 +38,9 @@ LOCKS_WITHIN_S = 7 * 86_400.0
 SEEN_KEPT = 200
 """Messages whose keys are remembered, so that one that lies in the store still is not done again."""
 LIST_SEGMENTS = 3
-_ASKING = (Verb.STATUS, Verb.LIST, Verb.HELP, Verb.NONE)
+DOCTOR_EACH_S = 600.0
+"""From one examination by SMS to the next."""
+_ASKING = (Verb.STATUS, Verb.DOCTOR, Verb.LIST, Verb.HELP, Verb.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ def act(watch: Watch, answer: Answer, now: Now) -> list[Said]:
             return said + _reply(watch, answer.by, "unmute", _about(watch, answer, now), now)
         case Verb.STATUS, _:
             return _reply(watch, answer.by, "status", _status(watch, answer.by, now), now, most=2)
+        case Verb.DOCTOR, _:
+            return _doctor(watch, answer.by, now)
         case Verb.LIST, _:
             words = {"items": _list(watch, answer.by, now)}
             key = "list" if words["items"] else "list_none"
@@ -137,6 +142,51 @@ def act(watch: Watch, answer: Answer, now: Now) -> list[Said]:
             return []
         desk.helped_ms[answer.by] = now.ms
     return _reply(watch, answer.by, "help", {}, now)
+
+
+def examined(watch: Watch, detail: Mapping[str, Any], now: Now) -> list[Said]:
+    """An event "doctor": an examination has begun, is done, or failed. Its end is told to those who wait for
+    one in its language, once.
+    """
+    desk, contacts = watch.memory.desk, watch.contacts
+    if detail.get("state") == "begun":
+        desk.doctor_tries += 1
+        return []
+    desk.doctor_tries = 0
+    counts = {name: str(detail.get(name)) for name in ("failures", "warnings", "good")}
+    items = detail.get("items")
+    key = "doctor" if detail.get("state") == "done" and isinstance(items, list) else "doctor_failed"
+    words = {**counts, "items": "; ".join(map(str, items if isinstance(items, list) else ()))}
+    said: list[Said] = []
+    for by in _waiting(watch):
+        if contacts[by].language == detail.get("language"):
+            desk.doctor[by] = False
+            said += _reply(watch, by, key, words, now, most=LIST_SEGMENTS)
+    return said
+
+
+def doctor_wanted(watch: Watch) -> str | None:
+    """The language in which somebody waits for an examination; None when nobody does."""
+    return next((watch.contacts[by].language for by in _waiting(watch)), None)
+
+
+def _waiting(watch: Watch) -> list[str]:
+    return [by for by, waits in watch.memory.desk.doctor.items() if waits and by in watch.contacts]
+
+
+def _doctor(watch: Watch, by: str, now: Now) -> list[Said]:
+    """Ask for an examination, or join those who wait for the one under way; not again so soon."""
+    desk = watch.memory.desk
+    if desk.doctor.get(by):
+        return []  # it will be told
+    until_ms = 0 if desk.doctor_ms is None else desk.doctor_ms + int(DOCTOR_EACH_S * 1000)
+    if now.ms < until_ms and (by in desk.doctor or not _waiting(watch)):
+        until = watch.mail.clock(watch.contacts[by], until_ms, now)
+        return _reply(watch, by, "doctor_soon", {"until": until}, now)
+    if not _waiting(watch):
+        desk.doctor, desk.doctor_ms, desk.doctor_tries = {}, now.ms, 0
+    desk.doctor[by] = True
+    return []
 
 
 def _granted(watch: Watch, by: str, token: str, now: Now) -> tuple[str, ...] | None:

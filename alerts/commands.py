@@ -3,7 +3,7 @@ any case.
 
     "ACK 4711" · "принято 4711" · "кабыл 4711" · "4711"      → acknowledge
     "MUTE 4711 2h we clean it" · "тихо 4711 30 мин"           → shelve for so long, with a reason
-    "UNMUTE 4711" · "STATUS" · "СПИСОК" · "?"                 → …
+    "UNMUTE 4711" · "STATUS" · "ДОКТОР" · "СПИСОК" · "?"                 → …
 
 A Latin "ACK" typed on a Cyrillic keyboard ("АСК") is the same word: letters that look alike are one letter
 here. Whether somebody may is not decided here (alerts.answers).
@@ -29,6 +29,7 @@ class Verb(StrEnum):
     MUTE = "mute"
     UNMUTE = "unmute"
     STATUS = "status"
+    DOCTOR = "doctor"
     LIST = "list"
     HELP = "help"
     NONE = "none"
@@ -51,6 +52,7 @@ WORDS: dict[Verb, str] = {
     Verb.MUTE: "mute shelve silence тихо тишина отключи отключить откл тынч унчукпа өчүр tiho otkl tynch",
     Verb.UNMUTE: "unmute unshelve включи включить вкл күйгүз vkl",
     Verb.STATUS: "status state статус состояние абал абалы abal",
+    Verb.DOCTOR: "doctor доктор врач дарыгер doktor vrach daryger",
     Verb.LIST: "list alarms список тревоги тизме spisok tizme",
     Verb.HELP: "help ? помощь справка жардам zhardam jardam pomosch pomoshch",
 }

@@ -60,6 +60,11 @@ class Desk:
     replies: dict[str, tuple[int, ...]] = field(default_factory=dict)
     helped_ms: dict[str, int] = field(default_factory=dict)
     seen: tuple[str, ...] = ()
+    doctor: dict[str, bool] = field(default_factory=dict)
+    """Who asked for the doctor since `doctor_ms`, and whether they still wait for what it finds."""
+    doctor_ms: int | None = None
+    doctor_tries: int = 0
+    """How often the examination that is waited for was begun."""
 
 
 @dataclass(slots=True)

@@ -35,10 +35,11 @@ NAMES = (
 REPLIES = (
     "digest", "life", "life_muted", "budget", "ack", "ack_again", "over", "mute", "unmute", "wrong", "locked",
     "unlocked", "no_code", "status", "list", "list_none", "help",
+    "doctor", "doctor_soon", "doctor_failed",
 )  # fmt: skip
 REPLY_NAMES = (
     "station", "now", "items", "sensors", "count", "open", "muted", "until", "tries", "used", "budget",
-    "answer", "code",
+    "answer", "code", "failures", "warnings", "good",
 )  # fmt: skip
 
 _TABLES = ("head", "extreme", "condition", "settled", "over", "quantity", "unit")

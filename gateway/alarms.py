@@ -78,14 +78,14 @@ class Kept(msgspec.Struct):
 class AlarmFold:
     """The rules' states and the outbox, moved only by records and by time. See gateway.journal.Fold.
 
-    `more` is set when there may be something to send.
+    `more` is set when there may be something to send, `asked` when somebody may want the doctor.
     """
 
     name = "alarms"
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
-        self.more = asyncio.Event()
+        self.more, self.asked = asyncio.Event(), asyncio.Event()
         self._steady = Steady()
         self._newly_started = True
 
@@ -207,7 +207,10 @@ class AlarmFold:
                 return watch.acknowledge(str(detail.get("rule")), str(detail.get("by")), now)
             case "answer":
                 answer = answers.read(detail)
+                self.asked.set()
                 return [] if answer is None else answers.act(watch, answer, now)
+            case "doctor":
+                return answers.examined(watch, detail, now)
             case "station":
                 watch.see_station(str(detail.get("part")), detail.get("works") is not False)
                 return []
@@ -274,7 +277,7 @@ class AlarmFold:
 
 _OURS = (
     "sensor", "acknowledge", "answer", "modem", "sms", "shelve", "unshelve", "out_of_service", "in_service",
-    "maintenance", "station",
+    "maintenance", "station", "doctor",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from gateway.scan_child import child
 from gateway.scan_desk import Scans
 
 LANGUAGES = ("ky", "ru", "en")
+Doctor = Callable[[Any], AsyncGenerator[dict[str, Any], None]]
 
 
 def scan_verb(scans: Scans) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
@@ -43,13 +44,13 @@ def scan_verb(scans: Scans) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
     return verb
 
 
-def doctor_verb(file: Path) -> Callable[[Any], AsyncIterator[dict[str, Any]]]:
+def doctor_verb(file: Path) -> Doctor:
     """The control verb `doctor`: after a minute at most one answer, {"report": …} as `doctor --json` prints
     it, in `language`. One at a time.
     """
     lock = asyncio.Lock()
 
-    async def verb(request: Any) -> AsyncIterator[dict[str, Any]]:
+    async def verb(request: Any) -> AsyncGenerator[dict[str, Any], None]:
         language = request.text("language", "en")
         if language not in LANGUAGES:
             raise ControlError(f"doctor: language: there are {', '.join(LANGUAGES)}")

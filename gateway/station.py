@@ -121,6 +121,7 @@ class Station:
             limit_bytes=wanted.journal.limit_bytes,
             make_key=True,
         )
+        self._doctor = doctor_verb(wanted.file)
         self.sms = self._sms()
         self.buses = [bus(self, wire) for wire in wanted.wires]
         self.followers: dict[str, Follower] = {}
@@ -134,7 +135,7 @@ class Station:
             "alarms": alarms(self.alarms, self.journal, self.clock.stamp),
             "retry": retry_verb(self),
             "scan": scan_verb(self.scans),
-            "doctor": doctor_verb(wanted.file),
+            "doctor": self._doctor,
             "read": read_verb(self),
         }
         """What the running service does for the command line (gateway.control)."""
@@ -247,8 +248,8 @@ class Station:
             return None
         from gateway.sms import SmsService
 
-        beat = Beat(self.pulse, "sms")
-        return SmsService(self.config, self.journal, self.alarms, self.clock.stamp, beat, self.clock.tell)
+        beat, clock = Beat(self.pulse, "sms"), self.clock
+        return SmsService(self.config, self.journal, self.alarms, clock.stamp, beat, clock.tell, self._doctor)
 
     def _page(self, say: Callable[[str], object] | None) -> Page | None:
         """The page; imported only for a station that has one."""

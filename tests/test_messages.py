@@ -58,6 +58,11 @@ FACTS = Facts(
 WORDS = {
     "station": "kanysh-kyia-1", "now": "14:25", "sensors": "turb1, ph1, dust1", "count": "3", "open": "2",
     "muted": "1", "until": "16:25", "tries": "2", "used": "141", "budget": "200", "code": "48151623",
+    "failures": "1", "warnings": "1", "good": "11",
+}  # fmt: skip
+DOCTOR = {
+    "ky": "экинчи модем SIM: SIM жок; диск: орун аз", "ru": "второй модем SIM: нет SIM; диск: мало места",
+    "en": "modem 2 SIM: no SIM; disk: little room",
 }  # fmt: skip
 UNITS = {
     "ph": "pH", "orp": "mV", "turbidity": "NTU", "conductivity": "uS/cm", "dissolved_oxygen": "mg/L",
@@ -66,7 +71,7 @@ UNITS = {
     "wind_speed": "m/s", "wind_direction": "deg", "rain": "mm", "voltage": "V", "current": "A", "power": "W",
     "charge": "%", "signal": "dBm", "cpu_temperature": "degC",
 }  # fmt: skip
-MOST = {"status": 2, "list": 3}
+MOST = {"status": 2, "list": 3, "doctor": 3}
 CONDITIONS = (Kind.ABOVE, *STATES)
 
 
@@ -86,6 +91,8 @@ def say_reply(language: str, key: str, **more: str) -> str:
         items += "; " + brief(texts, "raise", replace(FACTS, kind=Kind.NO_DATA, sensor="ph1"))
     if key == "status":
         items = brief(texts, "reading", FACTS)
+    if key == "doctor":
+        items = DOCTOR[language]
     words = {**WORDS, "items": items, "answer": how_to_answer(texts, "4711"), **more}
     names = ("ph-low",) if key == "life_muted" else ()
     return say(texts, key, words, most=MOST.get(key, 1), names=names)

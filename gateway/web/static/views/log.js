@@ -7,7 +7,7 @@ import { alarmState, empty, problem, stateName } from "../lib/parts.js";
 import { bytes, has, lasting, moment, number, t, unit } from "../lib/words.js";
 
 const KINDS = { all: "", alarms: "alarm,acknowledge,shelve,unshelve,out_of_service,in_service", visits: "visit,maintenance,calibrated,calibration_due,correction,note", instruments: "sensor,identified,sensor_changed,slope_low,split,gap",
-  messages: "notify,sms,sms_path,sms_test,sms_dropped,sms_storage,modem,answer", station: "started,stopped,defect,reread,station,loss,clock_step,clock_set,clock_unknown,sink_down,sink_up,budget,withheld,refused,retried,page",
+  messages: "notify,sms,sms_path,sms_test,sms_dropped,sms_storage,modem,answer,doctor", station: "started,stopped,defect,reread,station,loss,clock_step,clock_set,clock_unknown,sink_down,sink_up,budget,withheld,refused,retried,page",
   sums: "ledger,chain_head,chain_key,configuration,missed,flagged,not_averaged" };
 const SUMS = new Set(KINDS.sums.split(","));
 const QUIET = new Set(["at_ms", "rule", "sensor", "id", "occurrence", "reference", "part", "parts", "status", "due_ms", "hash", "signature", "key", "public_key", "sha256", "text", "attempt", "kind", "step", "began_ms", "boot"]);
