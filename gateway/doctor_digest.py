@@ -34,6 +34,8 @@ AGAIN_S = 30.0
 """The page may have the doctor at work; that is over within a minute."""
 ITEMS_MOST = 10
 ITEM_LONGEST = 60
+WORD_LONGEST = 12
+"""A longer one is cut, so that something of it is seen."""
 
 
 class DoctorDigest:
@@ -106,4 +108,7 @@ def _short(finding: Mapping[str, str]) -> str:
     if finding["check"] == "contact":
         return title
     text = fold(f"{title}: {one_line(finding['what'])}")
-    return text if len(text) <= ITEM_LONGEST else text[: ITEM_LONGEST - 2].rpartition(" ")[0] + ".."
+    if len(text) <= ITEM_LONGEST:
+        return text
+    room = ITEM_LONGEST - 2
+    return text[: max(text.rfind(" ", 0, room + 1), room - WORD_LONGEST)].rstrip(" ,;:") + ".."
