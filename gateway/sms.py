@@ -35,7 +35,6 @@ from drivers.link import Line, Link
 from gateway.alarms import AlarmFold
 from gateway.alarms_sender import JournalDoor, SmsSender
 from gateway.clock_modem import ModemTime
-from gateway.doctor_digest import DoctorDigest
 from gateway.errors import JournalError
 from gateway.model import Event, Stamp
 from gateway.sms_power import power_switch
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from gateway import config
-    from gateway.scan_verb import Doctor
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +248,6 @@ class SmsService:
         stamp: Callable[[], Stamp],
         beat: Callable[[float], None] = lambda _: None,
         tell: Callable[[int], str] = lambda _: "",
-        doctor: Doctor | None = None,
     ) -> None:
         self.desk: SmsDesk | None = None
         self.second: SmsDesk | None = None
@@ -283,8 +280,6 @@ class SmsService:
                     journal, fold, second, stamp, salt=salt, sender=sender, beat=beat, name="second"
                 )
                 self.tasks["sms.second"] = self.second.run
-            if doctor is not None:
-                self.tasks["sms.doctor"] = DoctorDigest(journal, fold, stamp, doctor).run
             if wanted.clock.source == "modem":
                 self.tasks["clock.modem"] = ModemTime(modem, tell, wanted.clock.modem_time).run
 

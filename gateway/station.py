@@ -246,10 +246,14 @@ class Station:
         """The SMS modem and provider; imported only for a station that has any."""
         if self.config.sms is None:
             return None
+        from gateway.doctor_digest import DoctorDigest
         from gateway.sms import SmsService
 
-        beat, clock = Beat(self.pulse, "sms"), self.clock
-        return SmsService(self.config, self.journal, self.alarms, clock.stamp, beat, clock.tell, self._doctor)
+        beat, stamp = Beat(self.pulse, "sms"), self.clock.stamp
+        sms = SmsService(self.config, self.journal, self.alarms, stamp, beat, self.clock.tell)
+        if sms.desk is not None:
+            sms.tasks["sms.doctor"] = DoctorDigest(self.journal, self.alarms, stamp, self._doctor).run
+        return sms
 
     def _page(self, say: Callable[[str], object] | None) -> Page | None:
         """The page; imported only for a station that has one."""
