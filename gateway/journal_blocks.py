@@ -163,6 +163,16 @@ class Reader:
             raise JournalError(f"{self.file}: {e}") from e
         return blocks, self.file.stat().st_size
 
+    def misnumbered(self) -> list[tuple[int, int]]:
+        """First and last seq of rows no journal writes, for numbers begin at 1; a hundred at most. `rows`
+        does not give them; it says what cannot be read.
+        """
+        sql = "SELECT first_seq, last_seq FROM block WHERE first_seq < 1 ORDER BY first_seq LIMIT 100"
+        try:
+            return self._db.execute(sql).fetchall()
+        except sqlite3.Error:
+            return []
+
     def memory(self) -> Memory | None:
         """What was remembered with the newest block; None when it cannot be read."""
         text = self._state("memory")

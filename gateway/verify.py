@@ -203,6 +203,10 @@ def journal(path: Path, trusted: Trusted) -> Verdict:
     """Check a journal, a copy or that of the running service. Blocks on the disk. Raises JournalError."""
     with Reader(path) as reader:
         chain = Chain(trusted, reader.anchor())
+        for first_seq, last_seq in reader.misnumbered():
+            chain.verdict.wrong.append(
+                f"a block, seq {first_seq} to {last_seq}: was inserted: numbers begin at 1"
+            )
         at = 0
         for _ in range(5):  # the service may add a block meanwhile
             for first_seq, block, sound in reader.rows(at):

@@ -53,6 +53,15 @@ def test_one_bit_of_a_block_of_a_journal_copy(tmp_path: Path) -> None:
     assert journal(copy, ANYONE).wrong == []
 
 
+@pytest.mark.parametrize("first_seq", [0, -5])
+def test_a_row_before_the_first_number(tmp_path: Path, first_seq: int) -> None:
+    made(tmp_path, 3, 6)
+    write(tmp_path, replace(blocks(tmp_path)[0], first_seq=first_seq, last_seq=first_seq), instead_of=-99)
+    assert journal(tmp_path, ANYONE).wrong == [
+        f"a block, seq {first_seq} to {first_seq}: was inserted: numbers begin at 1"
+    ]
+
+
 # ── an evidence pack ────────────────────────────────────────────────────────────────────────────────
 
 
