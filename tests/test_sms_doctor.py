@@ -102,6 +102,19 @@ def test_however_much_is_wrong_it_costs_three_segments_at_most(by: str, language
     assert (segments(row.text).alphabet == GSM7) is (language == "en")
 
 
+@pytest.mark.parametrize(
+    ("what", "item"),
+    [
+        ("no SIM", "modem 2 SIM: no SIM"),
+        (f"no answer, {'and again ' * 9}", "modem 2 SIM: no answer, and again and again and again and.."),
+        ("/dev/serial/by-path/platform-fd500000.pcie-pci-0000:01:00.0 is not there",
+         "modem 2 SIM: /dev/serial/by-path/platform-fd50.."),
+    ],
+)  # fmt: skip
+def test_a_finding_in_a_few_words(what: str, item: str) -> None:
+    assert digest({"findings": [{**NO_SIM, "what": what}]})["items"] == [item]
+
+
 def test_a_contact_s_number_is_not_in_the_event() -> None:
     wrong = {**NO_SIM, "check": "contact", "title": "contact duty", "what": "+99655500000: has 8 digits"}
     assert digest({"findings": [wrong]})["items"] == ["contact duty"]

@@ -45,6 +45,7 @@ function words(detail, what) {
   if (what === "maintenance") return joined(detail.on === false ? t("visit.ended") : t("visit.begun"), detail.by, detail.why);
   if (what === "visit") return joined([detail.by].flat().join(", "), [detail.sensors].flat().map((s) => (s === "*" ? t("visit.station") : s)).join(", "), [detail.why].flat().filter(Boolean).join(", "), detail.from_ms ? lasting((detail.to_ms - detail.from_ms) / 1000) : "");
   if (what === "started") return joined(detail.version, detail.left_out && detail.left_out.length ? `${t("about.left_out")}: ${detail.left_out.length}` : "");
+  if (what === "doctor" && detail.state !== "failed") return detail.state === "begun" ? t("doctor.busy") : joined(t("doctor.sum", { failure: detail.failures, warning: detail.warnings, ok: detail.good }), [detail.items].flat().filter(Boolean).join("; "));
   if (what === "configuration") return joined(detail.version, (detail.sha256 || "").slice(0, 16));
   const text = Object.entries(detail).filter(([k, v]) => !QUIET.has(k) && v !== null && v !== "").map(([k, v]) => `${named("field", k)}: ${plain(k, v)}`).join(" · ");
   return text.length > 300 ? `${text.slice(0, 300)}…` : text;
